@@ -1,0 +1,323 @@
+"""What a run does, as frozen dataclasses: read strictly, saved beside the weights.
+
+One dataclass a concern; :class:`Settings` holds them all. A preset is a YAML file of ``presets/``
+that names only what it changes. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from gitract_kit.errors import SettingsError
+
+__all__ = [
+    "AugmentationSettings",
+    "GeometrySettings",
+    "IntensitySettings",
+    "ModelSettings",
+    "PredictionSettings",
+    "Settings",
+    "TrainingSettings",
+    "WindowSettings",
+    "load_preset",
+    "override_settings",
+    "preset_names",
+    "settings_from_dict",
+    "settings_to_dict",
+]
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """Which neighbouring slices become the channels of one input."""
+
+    slices: int = 3
+    """Number of slices in the window, odd, the wanted one in the middle."""
+    stride: int = 1
+    """Distance in slices between two neighbours of the window."""
+
+    def __post_init__(self) -> None:
+        _require(self.slices >= 1 and self.slices % 2 == 1, "window.slices", self.slices, "an odd number, 1 or more")
+        _require(self.stride >= 1, "window.stride", self.stride, "1 or more")
+
+
+@dataclass(frozen=True)
+class GeometrySettings:
+    """The network's input, and how a slice is brought to it."""
+
+    height: int = 256
+    """Rows of the network's input, a multiple of 32."""
+    width: int = 256
+    """Columns of the network's input, a multiple of 32."""
+    spacing_mm: float | None = None
+    """Pixel spacing the slice is resampled to before it is padded; None fills the input instead. A slice that
+    would not fit is shrunk until it does: nothing is ever cut off."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            _require(value >= 32 and value % 32 == 0, f"geometry.{name}", value, "a positive multiple of 32")
+        _require(self.spacing_mm is None or self.spacing_mm > 0, "geometry.spacing_mm", self.spacing_mm, "over 0")
+
+
+@dataclass(frozen=True)
+class IntensitySettings:
+    """How 16-bit values become floats: percentiles of the whole scan, so that its slices stay comparable."""
+
+    low_percentile: float = 1.0
+    """The scan's percentile that becomes 0."""
+    high_percentile: float = 99.5
+    """The scan's percentile that becomes 1; brighter values are clipped."""
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.low_percentile < self.high_percentile <= 100,
+            "intensity.low_percentile",
+            self.low_percentile,
+            "at least 0 and below intensity.high_percentile, which is at most 100",
+        )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network."""
+
+    architecture: str = "unet"
+    """An architecture of segmentation-models-pytorch, in its lower-case spelling."""
+    encoder: str = "tu-resnet18"
+    """An smp encoder, or any timm one as ``tu-NAME``."""
+    encoder_weights: str | None = None
+    """Weights the encoder starts from: a name smp knows (``imagenet``; needs a network), the path of a
+    safetensors file, or None. Only training reads it."""
+    encoder_depth: int = 5
+    """Number of halvings in the encoder."""
+    decoder_channels: tuple[int, ...] | None = None
+    """Channels of the decoder's stages, deepest first, for architectures that take them."""
+
+    def __post_init__(self) -> None:
+        _require(3 <= self.encoder_depth <= 5, "model.encoder_depth", self.encoder_depth, "3, 4 or 5")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random changes of a training input, the same for every channel of a window and for its mask."""
+
+    hflip: float = 0.5
+    """Probability of a left-right flip."""
+    affine: float = 0.7
+    """Probability of a shift, scaling and rotation."""
+    shift: float = 0.08
+    """Largest shift, as a share of the input's side."""
+    scale: float = 0.2
+    """Largest scaling, as a share: 0.2 is 0.8 to 1.2."""
+    rotate_deg: float = 15.0
+    """Largest rotation in degrees."""
+    elastic: float = 0.2
+    """Probability of an elastic or grid distortion."""
+    intensity: float = 0.5
+    """Probability of a change of brightness, contrast or gamma."""
+    dropout: float = 0.2
+    """Probability of blanked rectangles."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one fold is trained."""
+
+    epochs: int = 15
+    samples_per_epoch: int | None = None
+    """Slices drawn an epoch; None is every training slice once."""
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    """The highest rate, reached at the end of the warm-up."""
+    weight_decay: float = 1e-2
+    warmup_epochs: float = 1.0
+    """Epochs of linear warm-up before the cosine."""
+    loss: Mapping[str, float] = field(default_factory=lambda: {"bce": 0.5, "dice": 0.5})
+    """Weight of each loss by name."""
+    empty_share: float | None = None
+    """Share of drawn slices that hold no organ; None leaves it as it is in the data."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights that is scored and saved; 0 keeps the weights themselves."""
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient; 0 does not clip."""
+    drop_bad_scans: bool = True
+    """Leave out the scans whose labels the host lists as wrong."""
+    workers: int = 2
+    """Processes that prepare batches; 0 prepares them in the training process."""
+    precision: str = "auto"
+    """``fp32``, ``fp16``, ``bf16``; ``auto`` takes bf16 or fp16 on a GPU and fp32 elsewhere."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "over 0")
+        _require(self.workers >= 0, "training.workers", self.workers, "0 or more")
+        _require(0 <= self.ema_decay < 1, "training.ema_decay", self.ema_decay, "at least 0 and below 1")
+        _require(
+            self.empty_share is None or 0 <= self.empty_share <= 1, "training.empty_share", self.empty_share, "0 to 1"
+        )
+        known = ("auto", "fp32", "fp16", "bf16")
+        _require(self.precision in known, "training.precision", self.precision, f"one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What turns probabilities into masks; a bundle carries it."""
+
+    tta: str = "hflip"
+    """Test-time augmentation by name."""
+    batch_size: int = 16
+    """Slices a forward pass."""
+    threshold: float | Mapping[str, float] = 0.5
+    """Probability from which a pixel counts, for all organs or by organ."""
+    min_component_px: int | Mapping[str, int] = 25
+    """Connected components of a slice with fewer pixels are dropped, for all organs or by organ."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run is made from."""
+
+    preset: str = "custom"
+    """The preset it started from."""
+    layout: str = "uw-madison"
+    """The competition's layout."""
+    organs: tuple[str, ...] = ("large_bowel", "small_bowel", "stomach")
+    """Class names in the order of the network's outputs; `gitract train` sets them from the data's layout."""
+    window: WindowSettings = field(default_factory=WindowSettings)
+    geometry: GeometrySettings = field(default_factory=GeometrySettings)
+    intensity: IntensitySettings = field(default_factory=IntensitySettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    prediction: PredictionSettings = field(default_factory=PredictionSettings)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped presets, sorted."""
+    folder = resources.files("gitract_kit") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> Settings:
+    """Return the settings of the preset ``name``; an unknown name is a `SettingsError` that lists the known ones."""
+    if name not in preset_names():
+        raise SettingsError(f"no preset is called {name!r}{_nearest(name, preset_names())}")
+    text = (resources.files("gitract_kit") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return settings_from_dict({**(yaml.safe_load(text) or {}), "preset": name})
+
+
+def settings_from_dict(values: Mapping[str, Any]) -> Settings:
+    """Return the settings that a plain mapping describes; what it leaves out keeps its default.
+
+    An unknown key, or a value of the wrong type or range, is a `SettingsError`.
+    """
+    return _build(Settings, values, "")
+
+
+def settings_to_dict(settings: Settings) -> dict[str, Any]:
+    """Return plain dicts, lists, strings and numbers that `settings_from_dict` reads back to equal settings."""
+    return _plain(dataclasses.asdict(settings))
+
+
+def override_settings(settings: Settings, assignments: Iterable[str]) -> Settings:
+    """Return ``settings`` changed by assignments such as ``training.epochs=3``.
+
+    The value is read as YAML, so ``null``, numbers, lists and ``{bce: 1, dice: 3}`` all work.
+    """
+    values = settings_to_dict(settings)
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            raise SettingsError(f"{assignment!r} is not an assignment; write it as key=value, say training.epochs=3")
+        _assign(values, key.strip(), _yaml_value(key, text))
+    return settings_from_dict(values)
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = values.get(parent)
+        if not isinstance(child, dict):
+            raise SettingsError(f"no setting is called {key!r}{_nearest(parent, values)}")
+        values = child
+    values[last] = value
+
+
+def _yaml_value(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{key}: {text!r} is not a YAML value ({error})") from error
+    # YAML reads 1e-3 as a string: it wants 1.0e-3
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _build(kind: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"{prefix or 'settings'}: expected a mapping of settings, found {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = {entry.name for entry in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"no setting is called {prefix}{key!s}{_nearest(str(key), known)}")
+    return kind(**{key: _coerce(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
+
+
+def _coerce(hint: Any, value: Any, name: str) -> Any:
+    """Return ``value`` as the type ``hint`` says, or raise a `SettingsError` that names the setting."""
+    if is_dataclass(hint):
+        return _build(hint, value, f"{name}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in arguments:
+            try:
+                return _coerce(option, value, name)
+            except SettingsError:
+                continue
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(arguments[0], item, name) for item in value)
+    elif origin in (Mapping, typing.get_origin(Mapping[str, int])) and isinstance(value, Mapping):
+        return {str(key): _coerce(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
+    elif hint is type(None) and value is None:
+        return None
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise SettingsError(f"{name}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
+
+
+def _require(holds: bool, name: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} is {value!r}; it must be {expected}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
