@@ -1,0 +1,87 @@
+"""Training samples: a centred window of neighbouring slices, and the masks of the middle one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gitract_kit.competition.rle import rle_decode
+from gitract_kit.data.augment import create_augmentation
+from gitract_kit.data.inputs import ScanInputs
+from gitract_kit.data.scans import Scan, iterate_scans, load_cached_scan
+from gitract_kit.settings import Settings
+
+__all__ = ["SliceDataset"]
+
+
+class SliceDataset:
+    """The slices of an index as ``(image, mask)`` for a network.
+
+    ``image`` is (slices, H, W) float32 from 0 to 1; ``mask`` is (organs, H, W) float32, the share of each pixel that the
+    organ covers. Scans are mapped from ``scan_folder`` when first used, in each worker.
+    """
+
+    def __init__(
+        self, index: pd.DataFrame, scan_folder: str | Path, settings: Settings, *, augment: bool
+    ) -> None:
+        self._settings = settings
+        self._scan_folder = Path(scan_folder)
+        self._rows = {name: rows.sort_values("slice", kind="stable") for name, rows in iterate_scans(index)}
+        self._samples = [
+            (name, position) for name, rows in self._rows.items() for position in range(len(rows))
+        ]
+        self._inputs: dict[str, ScanInputs] = {}
+        self._augmentation = create_augmentation(settings.augmentation) if augment else None
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def scan_names(self) -> list[str]:
+        """The scans, in order."""
+        return list(self._rows)
+
+    def holds_organ(self) -> np.ndarray:
+        """Return (len,) bool: whether a sample's slice has any organ drawn on it."""
+        organs = list(self._settings.organs)
+        return np.concatenate([(rows[organs] != "").any(axis=1).to_numpy() for rows in self._rows.values()])
+
+    def scan(self, name: str) -> Scan:
+        """Return the scan ``name``, mapped from its cache file."""
+        return load_cached_scan(self._rows[name], self._scan_folder)
+
+    def masks_true(self, name: str) -> np.ndarray:
+        """Return the drawn masks of the scan ``name``, (z, organ, y, x) bool at its own size."""
+        rows = self._rows[name]
+        shape = int(rows.iloc[0]["height"]), int(rows.iloc[0]["width"])
+        drawn = [rows[organ] for organ in self._settings.organs]
+        return np.stack([[rle_decode(rle, shape) for rle in column] for column in drawn], axis=1)
+
+    def reseed(self, seed: int) -> None:
+        """Make the following random changes repeatable."""
+        if self._augmentation is not None:
+            self._augmentation.set_random_seed(seed)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        name, position = self._samples[number]
+        inputs = self._scan_inputs(name)
+        image, mask = inputs.window(position), self._mask(name, position, inputs)
+        if self._augmentation is None:
+            return image, mask
+        changed = self._augmentation(image=image.transpose(1, 2, 0), mask=mask.transpose(1, 2, 0))
+        image = np.ascontiguousarray(changed["image"].transpose(2, 0, 1))
+        return image, np.ascontiguousarray(changed["mask"].transpose(2, 0, 1))
+
+    def _scan_inputs(self, name: str) -> ScanInputs:
+        if name not in self._inputs:
+            self._inputs[name] = ScanInputs(self.scan(name), self._settings)
+        return self._inputs[name]
+
+    def _mask(self, name: str, position: int, inputs: ScanInputs) -> np.ndarray:
+        row = self._rows[name].iloc[position]
+        shape = inputs.geometry.source
+        return np.stack(
+            [inputs.geometry.forward_mask(rle_decode(row[organ], shape)) for organ in self._settings.organs]
+        )
