@@ -46,7 +46,12 @@ class WindowSettings:
     """Distance in slices between two neighbours of the window."""
 
     def __post_init__(self) -> None:
-        _require(self.slices >= 1 and self.slices % 2 == 1, "window.slices", self.slices, "an odd number, 1 or more")
+        _require(
+            self.slices >= 1 and self.slices % 2 == 1,
+            "window.slices",
+            self.slices,
+            "an odd number, 1 or more",
+        )
         _require(self.stride >= 1, "window.stride", self.stride, "1 or more")
 
 
@@ -66,7 +71,9 @@ class GeometrySettings:
         for name in ("height", "width"):
             value = getattr(self, name)
             _require(value >= 32 and value % 32 == 0, f"geometry.{name}", value, "a positive multiple of 32")
-        _require(self.spacing_mm is None or self.spacing_mm > 0, "geometry.spacing_mm", self.spacing_mm, "over 0")
+        _require(
+            self.spacing_mm is None or self.spacing_mm > 0, "geometry.spacing_mm", self.spacing_mm, "over 0"
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,10 @@ class TrainingSettings:
         _require(self.workers >= 0, "training.workers", self.workers, "0 or more")
         _require(0 <= self.ema_decay < 1, "training.ema_decay", self.ema_decay, "at least 0 and below 1")
         _require(
-            self.empty_share is None or 0 <= self.empty_share <= 1, "training.empty_share", self.empty_share, "0 to 1"
+            self.empty_share is None or 0 <= self.empty_share <= 1,
+            "training.empty_share",
+            self.empty_share,
+            "0 to 1",
         )
         known = ("auto", "fp32", "fp16", "bf16")
         _require(self.precision in known, "training.precision", self.precision, f"one of {', '.join(known)}")
@@ -207,7 +217,9 @@ class Settings:
 def preset_names() -> list[str]:
     """Return the names of the shipped presets, sorted."""
     folder = resources.files("gitract_kit") / "presets"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def load_preset(name: str) -> Settings:
@@ -240,7 +252,9 @@ def override_settings(settings: Settings, assignments: Iterable[str]) -> Setting
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
-            raise SettingsError(f"{assignment!r} is not an assignment; write it as key=value, say training.epochs=3")
+            raise SettingsError(
+                f"{assignment!r} is not an assignment; write it as key=value, say training.epochs=3"
+            )
         _assign(values, key.strip(), _yaml_value(key, text))
     return settings_from_dict(values)
 

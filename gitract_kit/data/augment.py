@@ -9,9 +9,9 @@ import cv2
 # albumentations asks the network for a newer version of itself when imported, for up to a minute without one
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 
-from gitract_kit.settings import AugmentationSettings  # noqa: E402
+from gitract_kit.settings import AugmentationSettings
 
 __all__ = ["create_augmentation"]
 

@@ -19,8 +19,8 @@ __all__ = ["SliceDataset"]
 class SliceDataset:
     """The slices of an index as ``(image, mask)`` for a network.
 
-    ``image`` is (slices, H, W) float32 from 0 to 1; ``mask`` is (organs, H, W) float32, the share of each pixel that the
-    organ covers. Scans are mapped from ``scan_folder`` when first used, in each worker.
+    ``image`` is (slices, H, W) float32 from 0 to 1; ``mask`` is (organs, H, W) float32, the share of each pixel that
+    the organ covers. Scans are mapped from ``scan_folder`` when first used, in each worker.
     """
 
     def __init__(
