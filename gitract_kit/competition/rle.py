@@ -126,7 +126,7 @@ def _as_text(rle: Any) -> str:
 
 
 def _missing_as_text(rle: Any) -> str:
-    if rle is None or rle is pd.NA or (isinstance(rle, float) and np.isnan(rle)):
+    if rle is None or rle is pd.NA or (isinstance(rle, (float, np.floating)) and np.isnan(rle)):
         return ""
     raise RLEError(
         f"found {rle!r} ({type(rle).__name__}), expected text of 'start length' pairs: "
