@@ -1,0 +1,102 @@
+"""Networks from segmentation-models-pytorch over its own and timm's encoders."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import load_file
+from timm.models import adapt_input_conv
+
+from gitract_kit.errors import SettingsError
+from gitract_kit.settings import ModelSettings
+
+__all__ = ["architecture_names", "create_model"]
+
+_ARCHITECTURES = {
+    "unet": smp.Unet,
+    "unetplusplus": smp.UnetPlusPlus,
+    "deeplabv3": smp.DeepLabV3,
+    "deeplabv3plus": smp.DeepLabV3Plus,
+    "fpn": smp.FPN,
+}
+
+
+def architecture_names() -> list[str]:
+    """Return the names that ``model.architecture`` takes."""
+    return sorted(_ARCHITECTURES)
+
+
+def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> torch.nn.Module:
+    """Return the network: (b, in_channels, H, W) float32 to logits (b, classes, H, W).
+
+    H and W are multiples of 32. With ``model.encoder_weights`` None the weights are random; a name is fetched by
+    the libraries, which needs a network; a path ending in ``.safetensors`` is read from the disk. The first
+    convolution is adapted to ``in_channels``. What cannot be made is a `SettingsError`.
+    """
+    weights = model.encoder_weights
+    local = weights is not None and weights.endswith(".safetensors")
+    try:
+        network = _architecture(model.architecture)(
+            encoder_name=model.encoder,
+            encoder_weights=None if local else weights,
+            in_channels=in_channels,
+            classes=classes,
+            **_depth_arguments(model),
+        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise SettingsError(
+            f"{model.architecture} over {model.encoder} cannot be made: {error}; "
+            "see model.architecture, model.encoder, model.encoder_depth and model.decoder_channels"
+        ) from error
+    if local:
+        _load_encoder(network.encoder, Path(weights), in_channels)
+    return network
+
+
+def _architecture(name: str) -> type[torch.nn.Module]:
+    if name not in _ARCHITECTURES:
+        close = difflib.get_close_matches(name, _ARCHITECTURES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(architecture_names())}"
+        raise SettingsError(f"no architecture is called {name!r}; {hint}")
+    return _ARCHITECTURES[name]
+
+
+def _depth_arguments(model: ModelSettings) -> dict[str, object]:
+    arguments: dict[str, object] = {"encoder_depth": model.encoder_depth}
+    if model.decoder_channels is None:
+        return arguments
+    parameter = inspect.signature(_architecture(model.architecture)).parameters.get("decoder_channels")
+    # DeepLab's decoder has one width, a U-Net's one a stage
+    if parameter is None or isinstance(parameter.default, int):
+        raise SettingsError(f"{model.architecture} has no stages for model.decoder_channels; set it to null")
+    if len(model.decoder_channels) != model.encoder_depth:
+        raise SettingsError(
+            f"model.decoder_channels has {len(model.decoder_channels)} stages, "
+            f"model.encoder_depth is {model.encoder_depth}; give one number a stage"
+        )
+    return {**arguments, "decoder_channels": model.decoder_channels}
+
+
+def _load_encoder(encoder: torch.nn.Module, path: Path, in_channels: int) -> None:
+    """Load the encoder's weights from a safetensors file, its first convolution adapted to ``in_channels``."""
+    if not path.is_file():
+        raise SettingsError(
+            f"model.encoder_weights: no file {path}; mount it, or set null to start from random weights"
+        )
+    state = load_file(path)
+    own = encoder.state_dict()
+    for name, tensor in state.items():
+        if name in own and tensor.ndim == 4 and tensor.shape[1] == 3 != own[name].shape[1] == in_channels:
+            state[name] = adapt_input_conv(in_channels, tensor)
+    try:
+        missing, _ = encoder.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise SettingsError(f"model.encoder_weights: {path} is not of this encoder ({error})") from error
+    if missing:
+        raise SettingsError(
+            f"model.encoder_weights: {path} lacks {len(missing)} tensors, {missing[0]} the first"
+        )

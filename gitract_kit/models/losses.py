@@ -1,0 +1,56 @@
+"""Losses by name, summed by weight. Each takes logits and a soft target, (b, organs, H, W) both."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.nn import functional
+
+from gitract_kit.errors import SettingsError
+
+__all__ = ["create_loss", "dice_loss", "loss_names"]
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def dice_loss(logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
+    """Return 1 - Dice of the probabilities, one Dice an organ over the whole batch, averaged over organs.
+
+    Over the batch, not a slice: most slices hold no organ, and the Dice of an empty mask says nothing. The
+    squared form of the denominator is that of V-Net (Milletari et al. 2016, doi 10.1109/3DV.2016.79).
+    """
+    probabilities = logits.float().sigmoid()
+    axes = (0, 2, 3)
+    intersection = (probabilities * target).sum(axes)
+    size = probabilities.square().sum(axes) + target.square().sum(axes)
+    return (1 - (2 * intersection + smooth) / (size + smooth)).mean()
+
+
+def _bce_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return functional.binary_cross_entropy_with_logits(logits.float(), target)
+
+
+_LOSSES: dict[str, Loss] = {"bce": _bce_loss, "dice": dice_loss}
+
+
+def loss_names() -> list[str]:
+    """Return the names that ``training.loss`` takes."""
+    return sorted(_LOSSES)
+
+
+def create_loss(weights: Mapping[str, float]) -> Loss:
+    """Return the weighted sum of losses, say ``{"bce": 0.5, "dice": 0.5}``, as a function of logits and target."""
+    if not weights:
+        raise SettingsError(f"training.loss is empty; name at least one of {', '.join(loss_names())}")
+    for name in weights:
+        if name not in _LOSSES:
+            close = difflib.get_close_matches(name, _LOSSES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(loss_names())}"
+            raise SettingsError(f"no loss is called {name!r}; {hint}")
+
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return torch.stack([weight * _LOSSES[name](logits, target) for name, weight in weights.items()]).sum()
+
+    return loss
