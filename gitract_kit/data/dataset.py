@@ -10,7 +10,7 @@ import pandas as pd
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.augment import create_augmentation
 from gitract_kit.data.inputs import ScanInputs
-from gitract_kit.data.scans import Scan, iterate_scans, load_cached_scan
+from gitract_kit.data.scans import Scan, intensity_range, iterate_scans, load_cached_scan
 from gitract_kit.settings import Settings
 
 __all__ = ["SliceDataset"]
@@ -32,6 +32,10 @@ class SliceDataset:
         self._samples = [
             (name, position) for name, rows in self._rows.items() for position in range(len(rows))
         ]
+        # once here and not in every worker of every epoch: it reads the whole scan
+        self._intensity = {
+            name: intensity_range(self.scan(name).volume, settings.intensity) for name in self._rows
+        }
         self._inputs: dict[str, ScanInputs] = {}
         self._augmentation = create_augmentation(settings.augmentation) if augment else None
 
@@ -48,6 +52,12 @@ class SliceDataset:
         organs = list(self._settings.organs)
         return np.concatenate([(rows[organs] != "").any(axis=1).to_numpy() for rows in self._rows.values()])
 
+    def inputs(self, name: str) -> ScanInputs:
+        """Return what the network sees of the scan ``name``."""
+        if name not in self._inputs:
+            self._inputs[name] = ScanInputs(self.scan(name), self._settings, self._intensity[name])
+        return self._inputs[name]
+
     def scan(self, name: str) -> Scan:
         """Return the scan ``name``, mapped from its cache file."""
         return load_cached_scan(self._rows[name], self._scan_folder)
@@ -59,25 +69,18 @@ class SliceDataset:
         drawn = [rows[organ] for organ in self._settings.organs]
         return np.stack([[rle_decode(rle, shape) for rle in column] for column in drawn], axis=1)
 
-    def reseed(self, seed: int) -> None:
-        """Make the following random changes repeatable."""
-        if self._augmentation is not None:
-            self._augmentation.set_random_seed(seed)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return sample ``(number, seed)``: the seed makes its random changes the same in any worker."""
+        number, seed = sample
         name, position = self._samples[number]
-        inputs = self._scan_inputs(name)
+        inputs = self.inputs(name)
         image, mask = inputs.window(position), self._mask(name, position, inputs)
         if self._augmentation is None:
             return image, mask
+        self._augmentation.set_random_seed(seed)
         changed = self._augmentation(image=image.transpose(1, 2, 0), mask=mask.transpose(1, 2, 0))
         image = np.ascontiguousarray(changed["image"].transpose(2, 0, 1))
         return image, np.ascontiguousarray(changed["mask"].transpose(2, 0, 1))
-
-    def _scan_inputs(self, name: str) -> ScanInputs:
-        if name not in self._inputs:
-            self._inputs[name] = ScanInputs(self.scan(name), self._settings)
-        return self._inputs[name]
 
     def _mask(self, name: str, position: int, inputs: ScanInputs) -> np.ndarray:
         row = self._rows[name].iloc[position]

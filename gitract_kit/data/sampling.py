@@ -1,0 +1,38 @@
+"""Which slices an epoch draws."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["draw_samples"]
+
+
+def draw_samples(
+    holds_organ: np.ndarray, *, seed: int, epoch: int, count: int | None, empty_share: float | None
+) -> list[tuple[int, int]]:
+    """Return the (sample number, augmentation seed) pairs of one epoch, in training order.
+
+    ``holds_organ`` (n,) bool says which samples have an organ. Without ``empty_share`` they are drawn evenly, else this
+    share of them comes from the empty ones. No sample repeats before all of its kind were drawn. The result depends
+    on the arguments alone, so that a resumed run draws what the unbroken one would have.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    count = count or len(holds_organ)
+    if empty_share is None or holds_organ.all() or not holds_organ.any():
+        numbers = _draw(rng, np.arange(len(holds_organ)), count)
+    else:
+        empty = round(count * empty_share)
+        numbers = np.concatenate(
+            [
+                _draw(rng, np.flatnonzero(holds_organ), count - empty),
+                _draw(rng, np.flatnonzero(~holds_organ), empty),
+            ]
+        )
+        rng.shuffle(numbers)
+    seeds = rng.integers(0, 2**31, len(numbers))
+    return list(zip(numbers.tolist(), seeds.tolist(), strict=True))
+
+
+def _draw(rng: np.random.Generator, numbers: np.ndarray, count: int) -> np.ndarray:
+    rounds = -(-count // len(numbers))
+    return np.concatenate([rng.permutation(numbers) for _ in range(rounds)] or [numbers[:0]])[:count]

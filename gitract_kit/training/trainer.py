@@ -1,0 +1,289 @@
+"""One fold, trained: checkpoints, metrics, pictures, and the best weights with what rebuilds the network."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from gitract_kit.data.dataset import SliceDataset
+from gitract_kit.data.prepare import Prepared, load_prepared
+from gitract_kit.data.sampling import draw_samples
+from gitract_kit.errors import SettingsError, TrainingError
+from gitract_kit.models import create_loss, create_model
+from gitract_kit.models.forward import autocast, select_precision
+from gitract_kit.settings import Settings, settings_to_dict
+from gitract_kit.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
+from gitract_kit.training.history import History
+from gitract_kit.training.schedule import cosine_factor
+from gitract_kit.training.validation import Validation, write_oof
+
+__all__ = ["FoldResult", "train_fold"]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What training a fold left behind."""
+
+    folder: Path
+    """``RUN/fold_K``: model.safetensors, model.json, metrics.csv, curves.png, overlays/, oof/."""
+    epoch: int
+    """The epoch whose weights were kept."""
+    score: float
+    """Their score on the held-out scans."""
+
+
+def train_fold(
+    work: str | Path,
+    run: str | Path,
+    settings: Settings,
+    fold: int,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    progress: bool = True,
+) -> FoldResult:
+    """Train fold ``fold`` of the prepared folder ``work`` into ``run/fold_K`` and return what was kept.
+
+    The weights with the best score on the fold's held-out scans are kept. With ``resume`` the newest checkpoint is
+    gone on from. A folder that already holds a run is a `SettingsError` without it.
+    """
+    prepared = load_prepared(work)
+    settings = replace(settings, organs=prepared.organs, layout=prepared.layout)
+    folder = Path(run) / f"fold_{fold}"
+    _check_can_start(folder, prepared, fold, resume)
+    trainer = _Trainer(prepared, settings, fold, folder, torch.device(device or _default_device()), progress)
+    if resume:
+        trainer.resume()
+    return trainer.fit()
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_can_start(folder: Path, prepared: Prepared, fold: int, resume: bool) -> None:
+    if fold not in prepared.folds:
+        raise SettingsError(f"there is no fold {fold}; the prepared folder has folds {prepared.folds}")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise SettingsError(f"{folder} already holds a run; go on with --resume, or choose another folder")
+
+
+class _Trainer:
+    """The state of a fold's training: what a checkpoint holds."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        settings: Settings,
+        fold: int,
+        folder: Path,
+        device: torch.device,
+        progress: bool,
+    ) -> None:
+        self.settings, self.fold, self.folder, self.device, self.progress = (
+            settings,
+            fold,
+            folder,
+            device,
+            progress,
+        )
+        self.fingerprint = prepared.fingerprint
+        index = prepared.index
+        training = index[index["fold"] != fold]
+        if settings.training.drop_bad_scans:
+            training = training[~training["bad_scan"]]
+        held_out = index[index["fold"] == fold]
+        self.data = SliceDataset(training, prepared.scan_folder, settings, augment=True)
+        self.validation = Validation(
+            SliceDataset(held_out, prepared.scan_folder, settings, augment=False), held_out, settings
+        )
+        self._create_network()
+        self.history = History(folder)
+        self.epoch, self.best = 0, -math.inf
+
+    def _create_network(self) -> None:
+        chosen = self.settings.training
+        torch.manual_seed(chosen.seed)
+        network = create_model(
+            self.settings.model, in_channels=self.settings.window.slices, classes=len(self.settings.organs)
+        )
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.loss = create_loss(chosen.loss)
+        self.average = (
+            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema_decay), use_buffers=True)
+            if chosen.ema_decay
+            else None
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+        )
+        steps = self._steps_per_epoch()
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: cosine_factor(
+                step, warmup_steps=round(chosen.warmup_epochs * steps), total_steps=chosen.epochs * steps
+            ),
+        )
+        self.precision = select_precision(self.device, chosen.precision)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+
+    def _steps_per_epoch(self) -> int:
+        drawn = self.settings.training.samples_per_epoch or len(self.data)
+        return max(1, drawn // self.settings.training.batch_size)
+
+    def fit(self) -> FoldResult:
+        """Train the epochs that are left, and write the held-out probabilities of the kept weights."""
+        while self.epoch < self.settings.training.epochs:
+            started = time.monotonic()
+            train_loss = self._train_epoch()
+            self._finish_epoch(train_loss, time.monotonic() - started)
+        self._load_best()
+        write_oof(self.validation, self.network, self.device, self.precision, self.folder / "oof")
+        return FoldResult(self.folder, self.best_epoch, self.best)
+
+    def _train_epoch(self) -> float:
+        self.network.train()
+        total, batches = 0.0, self._batches()
+        with tqdm(batches, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress) as bar:
+            for images, masks in bar:
+                loss = self._step(images, masks)
+                total += loss
+                bar.set_postfix(loss=f"{loss:.3f}")
+        return total / len(batches)
+
+    def _batches(self) -> DataLoader:
+        chosen = self.settings.training
+        samples = draw_samples(
+            self.data.holds_organ(),
+            seed=chosen.seed,
+            epoch=self.epoch,
+            count=chosen.samples_per_epoch,
+            empty_share=chosen.empty_share,
+        )
+        return DataLoader(
+            self.data,
+            sampler=samples,
+            batch_size=chosen.batch_size,
+            # a last batch of one slice would leave batch normalisation nothing to average over
+            drop_last=len(samples) > chosen.batch_size,
+            num_workers=chosen.workers,
+            worker_init_fn=_one_thread,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        masks = masks.to(self.device, non_blocking=True)
+        with autocast(self.device, self.precision):
+            logits = self.network(images)
+        loss = self.loss(logits, masks)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} in epoch {self.epoch + 1}; the last good state is in {self.folder}: "
+                "go on from it with --resume and a lower training.learning_rate"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        if self.settings.training.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.training.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return value
+
+    def _finish_epoch(self, train_loss: float, train_seconds: float) -> None:
+        self.epoch += 1
+        overlay = self.folder / "overlays" / f"epoch_{self.epoch:03d}.png"
+        val_loss, score = self.validation.run(self._scored(), self.loss, self.device, self.precision, overlay)
+        row = {
+            "epoch": self.epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "score": score.total,
+            "dice": score.dice,
+            "hausdorff": score.hausdorff,
+            "train_seconds": train_seconds,
+        }
+        self.history.add(row)
+        if score.total > self.best:
+            self.best, self.best_epoch = score.total, self.epoch
+            save_weights(self.folder, self._scored().state_dict(), self._about(row))
+        save_checkpoint(self.folder, self.epoch, self._state())
+        tqdm.write(
+            f"epoch {self.epoch}: loss {train_loss:.3f}, score {score.total:.4f}"
+        ) if self.progress else None
+
+    def _scored(self) -> torch.nn.Module:
+        return self.network if self.average is None else self.average.module
+
+    def _about(self, row: dict[str, float]) -> dict[str, Any]:
+        return {
+            "settings": settings_to_dict(self.settings),
+            "fold": self.fold,
+            "epoch": self.epoch,
+            "score": {"total": row["score"], "dice": row["dice"], "hausdorff": row["hausdorff"]},
+            "data_fingerprint": self.fingerprint,
+            "versions": _versions(),
+        }
+
+    def _load_best(self) -> None:
+        self.network.load_state_dict(load_file(self.folder / "model.safetensors"))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "history": self.history.rows,
+            "network": self.network.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    def resume(self) -> None:
+        """Take up the newest readable checkpoint; without one the run starts anew."""
+        found = load_newest_checkpoint(self.folder)
+        if found is None:
+            return
+        _, state = found
+        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.history = History(self.folder, state["history"])
+        self.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+
+
+def _one_thread(_: int) -> None:
+    # the workers share the cores with the network: more threads each would only get in its way
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("gitract-kit", "torch", "timm", "segmentation-models-pytorch", "albumentations", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,137 @@
+"""Held-out scans during and after training: their probabilities, their score, their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from gitract_kit.competition.metric import Score, competition_score
+from gitract_kit.competition.rle import rle_encode_batch
+from gitract_kit.data.dataset import SliceDataset
+from gitract_kit.data.inputs import ScanInputs
+from gitract_kit.data.overlay import contact_sheet, draw_outlines, to_gray
+from gitract_kit.data.scans import intensity_range
+from gitract_kit.files import atomic_path, write_bytes_atomic
+from gitract_kit.models.forward import autocast, predict_planes
+from gitract_kit.settings import Settings
+
+__all__ = ["Validation", "write_oof"]
+
+_OVERLAYS = 6
+
+
+class Validation:
+    """The held-out scans of a fold."""
+
+    def __init__(self, dataset: SliceDataset, index: pd.DataFrame, settings: Settings) -> None:
+        self._dataset, self._index, self._settings = dataset, index, settings
+        self._shown = _slices_worth_showing(index, list(settings.organs))
+
+    def run(
+        self,
+        network: torch.nn.Module,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        device: torch.device,
+        precision: torch.dtype | None,
+        overlay_path: Path | None = None,
+    ) -> tuple[float, Score]:
+        """Return the mean loss and the score of the held-out scans; the overlays go to ``overlay_path``."""
+        losses, tables, pictures = [], [], {}
+        for name, logits, inputs in self._logits(network, device, precision):
+            target = self._target(name, inputs)
+            losses.append(float(loss(logits, torch.from_numpy(target))))
+            masks = inputs.geometry.inverse(logits.sigmoid().numpy()) >= 0.5
+            tables.append(self._rows(name, masks))
+            pictures.update(self._draw(name, masks))
+        if overlay_path is not None:
+            _write_sheet(overlay_path, pictures)
+        score = competition_score(self._truth(), pd.concat(tables), self._index, organs=self._settings.organs)
+        return float(np.mean(losses)), score
+
+    def probabilities(
+        self, network: torch.nn.Module, device: torch.device, precision: torch.dtype | None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield (scan name, probabilities (z, organ, y, x) float32 at the scan's own size)."""
+        for name, logits, inputs in self._logits(network, device, precision):
+            yield name, inputs.geometry.inverse(logits.sigmoid().numpy())
+
+    def _logits(
+        self, network: torch.nn.Module, device: torch.device, precision: torch.dtype | None
+    ) -> Iterator[tuple[str, torch.Tensor, ScanInputs]]:
+        network.eval()
+
+        def apply(windows: torch.Tensor) -> torch.Tensor:
+            with autocast(device, precision):
+                return network(windows.contiguous(memory_format=torch.channels_last))
+
+        batch_size = self._settings.training.batch_size * 2
+        for name in self._dataset.scan_names:
+            inputs = self._dataset.inputs(name)
+            logits = predict_planes(
+                apply, inputs.planes(), inputs.positions, device=device, batch_size=batch_size
+            )
+            yield name, torch.from_numpy(logits), inputs
+
+    def _target(self, name: str, inputs: ScanInputs) -> np.ndarray:
+        masks = self._dataset.masks_true(name)
+        return np.stack([[inputs.geometry.forward_mask(mask) for mask in organs] for organs in masks])
+
+    def _rows(self, name: str, masks: np.ndarray) -> pd.DataFrame:
+        ids, organs = self._dataset.scan(name).ids, self._settings.organs
+        columns = [rle_encode_batch(masks[:, number]) for number in range(len(organs))]
+        table = pd.DataFrame(dict(zip(organs, columns, strict=True)), index=pd.Index(ids, name="id"))
+        return _long(table.reset_index(), organs, "predicted")
+
+    def _truth(self) -> pd.DataFrame:
+        return _long(self._index, self._settings.organs, "segmentation")
+
+    def _draw(self, name: str, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """Return pictures by caption of this scan's slices that are worth showing, truth solid, prediction dashed."""
+        scan = self._dataset.scan(name)
+        shown = [position for position, id_ in enumerate(scan.ids) if id_ in self._shown]
+        if not shown:
+            return {}
+        low, high = intensity_range(scan.volume, self._settings.intensity)
+        truth = self._dataset.masks_true(name)
+        pictures = {}
+        for position in shown:
+            gray = to_gray(scan.volume[position], low, high)
+            canvas = draw_outlines(gray, truth[position])
+            pictures[scan.ids[position]] = draw_outlines(gray, masks[position], dashed=True, canvas=canvas)
+        return pictures
+
+
+def write_oof(
+    validation: Validation,
+    network: torch.nn.Module,
+    device: torch.device,
+    precision: torch.dtype | None,
+    folder: Path,
+) -> None:
+    """Write the held-out probabilities, one ``SCAN.npz`` a scan: ``probabilities`` (z, organ, y, x) uint8, 255 is 1."""
+    for name, probabilities in validation.probabilities(network, device, precision):
+        with atomic_path(folder / f"{name}.npz") as temporary:
+            np.savez_compressed(temporary, probabilities=np.rint(probabilities * 255).astype(np.uint8))
+
+
+def _long(table: pd.DataFrame, organs: tuple[str, ...], value: str) -> pd.DataFrame:
+    """Return a table with a column an organ as rows id, class, ``value``."""
+    return table.melt(id_vars="id", value_vars=list(organs), var_name="class", value_name=value)
+
+
+def _slices_worth_showing(index: pd.DataFrame, organs: list[str]) -> set[str]:
+    """Return the ids of a few slices spread over the scans that hold most organs."""
+    held = (index[organs] != "").sum(axis=1)
+    best = index[held == held.max()]
+    return set(best["id"].iloc[np.linspace(0, len(best) - 1, min(_OVERLAYS, len(best))).astype(int)])
+
+
+def _write_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
+    sheet = contact_sheet(list(pictures.values()), list(pictures))
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_bytes_atomic(path, encoded.tobytes())
