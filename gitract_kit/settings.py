@@ -193,6 +193,28 @@ class PredictionSettings:
     """Probability from which a pixel counts, for all organs or by organ."""
     min_component_px: int | Mapping[str, int] = 25
     """Connected components of a slice with fewer pixels are dropped, for all organs or by organ."""
+    on_empty_test: str = "train"
+    """What is predicted where there is no test scan, as when a notebook is saved: ``train`` takes the first
+    training scans, to prove that everything runs; ``header`` writes the header alone."""
+    empty_test_scans: int = 2
+    """How many training scans that is."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
+        for value in _values(self.threshold):
+            _require(0 < value < 1, "prediction.threshold", self.threshold, "over 0 and below 1")
+        for value in _values(self.min_component_px):
+            _require(value >= 0, "prediction.min_component_px", self.min_component_px, "0 or more")
+        known = ("train", "header")
+        _require(
+            self.on_empty_test in known,
+            "prediction.on_empty_test",
+            self.on_empty_test,
+            f"one of {', '.join(known)}",
+        )
+        _require(
+            self.empty_test_scans >= 1, "prediction.empty_test_scans", self.empty_test_scans, "1 or more"
+        )
 
 
 @dataclass(frozen=True)
@@ -321,6 +343,11 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
 def _require(holds: bool, name: str, value: Any, expected: str) -> None:
     if not holds:
         raise SettingsError(f"{name} is {value!r}; it must be {expected}")
+
+
+def _values(setting: Any) -> tuple[Any, ...]:
+    """The numbers of a setting that is one number for all organs or one an organ."""
+    return tuple(setting.values()) if isinstance(setting, Mapping) else (setting,)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
