@@ -1,0 +1,229 @@
+"""A made-up scan as a scanner would show it: tissues painted onto shapes, then bias, ghosts and noise.
+
+Contrast, textures and shapes are drawn anew for each scan, as training on synthetic images wants it (Billot et
+al. 2023, doi 10.1016/j.media.2023.102789): a network that is to read them must not rely on one brightness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from gitract_kit.competition.anatomy import FULL_DEPTH_MM, Anatomy, Body, Grid, ScanSize, SmoothNoise
+from gitract_kit.competition.layout import ORGANS
+from gitract_kit.competition.tubes import TubeFields, large_bowel, small_bowel, stomach
+
+__all__ = ["Scan", "make_scan"]
+
+_COURSES = {"large_bowel": large_bowel, "small_bowel": small_bowel, "stomach": stomach}
+# the stomach lies in front of the bowel where they meet, the large bowel in front of the small one
+_FROM_BACK = ("small_bowel", "large_bowel", "stomach")
+
+# brightness against the brightest fat: lowest and highest mean of a scan
+_BRIGHTNESS = {
+    "fat": (0.65, 1.0),
+    "visceral_fat": (0.60, 0.95),
+    "wall": (0.16, 0.34),
+    "muscle": (0.16, 0.34),
+    "rib": (0.05, 0.5),
+    "lung": (0.02, 0.07),
+    "heart": (0.30, 0.60),
+    "liver": (0.20, 0.45),
+    "spleen": (0.20, 0.50),
+    "kidney": (0.25, 0.50),
+    "sinus": (0.55, 0.90),
+    "vertebra": (0.25, 0.60),
+    "canal": (0.15, 0.80),
+    "process": (0.15, 0.50),
+    "vessel": (0.10, 0.55),
+    "hip": (0.40, 0.80),
+    "arm": (0.15, 0.40),
+    "gas": (0.02, 0.08),
+    "large_bowel": (0.12, 0.45),
+    "small_bowel": (0.22, 0.55),
+    "stomach": (0.12, 0.50),
+    "large_bowel_lining": (0.20, 0.45),
+    "small_bowel_lining": (0.25, 0.55),
+    "stomach_lining": (0.30, 0.65),
+}
+_LINING_MM = {"large_bowel": 2.0, "small_bowel": 2.0, "stomach": 3.5}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan and its truth."""
+
+    image: np.ndarray
+    """``(z, y, x)`` uint16."""
+    masks: np.ndarray
+    """``(z, organ, y, x)`` bool, organs as in :data:`ORGANS`."""
+
+
+def make_scan(size: ScanSize, seed: int, case: int, day: int) -> Scan:
+    """One scan of a made-up patient; the same arguments give the same scan, whatever else was made before.
+
+    Days of one case share body, courses and contrast; each is bent, filled and lit a little differently.
+    """
+    return _Painter(size, seed, case, day).paint()
+
+
+class _Painter:
+    """Holds what one scan has drawn; paints it slice by slice, so that few slices are in memory as floats."""
+
+    def __init__(self, size: ScanSize, seed: int, case: int, day: int) -> None:
+        self.size = size
+        case_body, case_shape, case_contrast = _generators(seed, case)
+        day_shape, day_contrast, self._noise = _generators(seed, case, 1 + day)
+        body = Body.draw(case_body)
+        offset_mm = tuple(case_body.uniform(-8, 8, 2) + day_shape.normal(0, 3, 2))
+        self.grid = Grid(size, offset_mm)
+        self.anatomy = Anatomy(body, self.grid, case_shape, day_shape)
+        self.tubes = {
+            organ: TubeFields(course(body, case_shape, day_shape), self.grid)
+            for organ, course in _COURSES.items()
+        }
+        self.last_label_mm = min(body.label_end_mm, size.top_mm + size.depth_mm - 15)
+        self._draw_contrast(case_contrast, day_contrast)
+
+    def _draw_contrast(self, case: np.random.Generator, day: np.random.Generator) -> None:
+        self.brightness = {
+            tissue: case.uniform(low, high) * (1 + 0.07 * day.standard_normal())
+            for tissue, (low, high) in _BRIGHTNESS.items()
+        }
+        self.texture = {organ: case.uniform(0.06, 0.30) for organ in ORGANS}
+        self.coarse = SmoothNoise(day, 14.0, self.grid)
+        self.fine = SmoothNoise(day, 6.5, self.grid)
+        self.bias = SmoothNoise(day, 190.0, self.grid)
+        self.surface = SmoothNoise(day, 24.0, self.grid)
+        self.contact = SmoothNoise(day, 35.0, self.grid)
+        self.bias_strength = day.uniform(0.08, 0.28)
+        self.coil_strength = day.uniform(0.1, 0.6)
+        self.gain = case.uniform(5000, 10500) * day.uniform(0.9, 1.1)
+        self.noise_level = day.uniform(0.004, 0.022)
+        self.ghost_strength = day.uniform(0.02, 0.07) if day.random() < 0.3 else 0.0
+        self.ghost_shift = int(day.uniform(0.15, 0.5) * self.size.height)
+        self.gamma = case.uniform(0.85, 1.2)
+
+    def paint(self) -> Scan:
+        slices, height, width = self.size.shape
+        image = np.empty(self.size.shape, np.uint16)
+        masks = np.zeros((slices, len(ORGANS), height, width), bool)
+        for index, z in enumerate(self.grid.z):
+            fields = self._fields(index)
+            if z < self.last_label_mm:
+                for channel, organ in enumerate(ORGANS):
+                    masks[index, channel] = fields[organ] < 0
+            image[index] = self._expose(self._tissues(fields), fields, float(z))
+        return Scan(image, masks)
+
+    def _fields(self, index: int) -> dict[str, np.ndarray]:
+        """Every shape and texture of one slice at the picture's own resolution."""
+        displacement = self.anatomy.displacement(index)
+        fields = self.anatomy.shapes(index, displacement)
+        fields |= self._organs(index, displacement, fields["cavity"])
+        fields |= {"coarse": self.coarse.at(index), "fine": self.fine.at(index), "bias": self.bias.at(index)}
+        size = (self.size.width, self.size.height)
+        return {name: cv2.resize(field.astype(np.float32), size) for name, field in fields.items()}
+
+    def _organs(
+        self, index: int, displacement: tuple[np.ndarray, np.ndarray], cavity: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        step_y, step_x = self.grid.step_mm
+        rows, columns = np.indices(self.grid.shape, np.float32)
+        rows += (displacement[0] / step_y).astype(np.float32)
+        columns += (displacement[1] / step_x).astype(np.float32)
+        roughness = 1.2 * self.surface.at(index)
+        fields: dict[str, np.ndarray] = {}
+        for organ, tube in self.tubes.items():
+            for part, volume in (("", tube.surface), (" height", tube.height_in_lumen), (" fill", tube.fill)):
+                fields[organ + part] = cv2.remap(
+                    volume[index], columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                )
+            fields[organ] = np.maximum(fields[organ] + roughness, cavity + 2.5)
+        self._keep_apart(fields, index)
+        return fields
+
+    def _keep_apart(self, fields: dict[str, np.ndarray], index: int) -> None:
+        # drawn outlines of neighbours touch, and now and then overlap by a pixel or two
+        overlap_mm = 0.9 * self.contact.at(index) - 1.3
+        for place, behind in enumerate(_FROM_BACK):
+            for front in _FROM_BACK[place + 1 :]:
+                fields[behind] = np.maximum(fields[behind], -(fields[front] + overlap_mm))
+
+    def _tissues(self, fields: dict[str, np.ndarray]) -> np.ndarray:
+        tone = self.brightness
+        coarse, fine = fields["coarse"], fields["fine"]
+        image = np.zeros((self.size.height, self.size.width), np.float32)
+        self._cover(image, fields["skin"], tone["fat"] * (1 + 0.03 * coarse))
+        self._cover(image, fields["arm"], tone["fat"])
+        self._cover(image, fields["arm"] + 6, tone["arm"] * (1 + 0.2 * coarse))
+        self._cover(image, fields["arm"] + 22, tone["hip"])
+        self._cover(image, fields["wall"], tone["wall"] * (1 + 0.15 * coarse))
+        self._cover(image, np.maximum(fields["rib"], fields["wall"]), tone["rib"])
+        self._cover(image, fields["cavity"], tone["visceral_fat"] * (1 + 0.06 * coarse))
+        mesentery = np.maximum(fields["cavity"] + 8, 6 * (1.3 - fine))
+        self._cover(image, mesentery, tone["vessel"])
+        for tissue, roughness in (
+            ("lung", 0.5),
+            ("heart", 0.12),
+            ("liver", 0.06),
+            ("spleen", 0.05),
+            ("kidney", 0.10),
+        ):
+            self._cover(image, fields[tissue], tone[tissue] * (1 + roughness * coarse))
+        self._cover(image, fields["sinus"], tone["sinus"])
+        self._cover(image, fields["muscle"], tone["muscle"] * (1 + 0.25 * coarse))
+        self._cover(image, fields["hip"], tone["wall"])
+        self._cover(image, fields["hip"] + 3, tone["hip"])
+        self._cover(image, fields["vessel"], tone["vessel"])
+        self._cover(image, fields["process"], tone["process"])
+        self._cover(image, fields["vertebra"], tone["wall"])
+        self._cover(image, fields["vertebra"] + 2.5, tone["vertebra"] * (1 + 0.08 * coarse))
+        self._cover(image, fields["canal"], tone["canal"])
+        for organ in _FROM_BACK:
+            self._cover_organ(image, organ, fields)
+        return image
+
+    def _cover_organ(self, image: np.ndarray, organ: str, fields: dict[str, np.ndarray]) -> None:
+        surface = fields[organ]
+        content = self.brightness[organ] * (1 + 0.4 * fields[organ + " fill"])
+        content += (
+            self.texture[organ] * (0.5 * fields["fine"] + 0.3 * fields["coarse"]) * self.brightness[organ] * 2
+        )
+        self._cover(image, surface, self.brightness[organ + "_lining"])
+        self._cover(image, surface + _LINING_MM[organ], np.clip(content, 0.03, 0.75))
+        gas = np.maximum(12 * fields[organ + " height"], surface + _LINING_MM[organ])
+        self._cover(image, gas, self.brightness["gas"])
+
+    def _cover(self, image: np.ndarray, surface: np.ndarray, value: np.ndarray | float) -> None:
+        """Paint ``value`` inside ``surface``, mixing along its edge as a pixel that holds both tissues does."""
+        share = np.clip(0.5 - surface / (1.2 * self.size.spacing_mm), 0, 1)
+        image += share * (value - image)
+
+    def _expose(self, tissues: np.ndarray, fields: dict[str, np.ndarray], z: float) -> np.ndarray:
+        """From tissues to the numbers a scanner writes: ``(y, x)`` uint16."""
+        image = np.clip(tissues, 0, None) ** self.gamma
+        near_coil = self.coil_strength * np.exp(np.minimum(fields["skin"], 0) / 25)
+        image *= np.exp(self.bias_strength * fields["bias"]) * (1 + near_coil)
+        image = cv2.GaussianBlur(image, (3, 3), 0.7)
+        if self.ghost_strength:
+            image += self.ghost_strength * np.roll(image, self.ghost_shift, axis=0)
+        noise = self.noise_level * self._noise.standard_normal((2, *image.shape), dtype=np.float32)
+        image = np.hypot(image + noise[0], noise[1])
+        image *= self._field_of_view(z)
+        return np.clip(self.gain * image, 0, 65535).astype(np.uint16)
+
+    def _field_of_view(self, z: float) -> np.ndarray:
+        """The disc that the scanner's field is good in: smaller and darker at both ends of a full scan."""
+        end = abs(z - FULL_DEPTH_MM / 2) / (FULL_DEPTH_MM / 2 + 6)
+        radius = 265 * np.sqrt(max(0.0, 1 - end**8))
+        y = (np.arange(self.size.height) / self.size.height - 0.5) * self.size.height * self.size.spacing_mm
+        x = (np.arange(self.size.width) / self.size.width - 0.5) * self.size.width * self.size.spacing_mm
+        inside = y[:, None] ** 2 + x[None] ** 2 < radius**2
+        return inside * np.float32(1 - 0.55 * end**10)
+
+
+def _generators(*key: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(key).spawn(3)]
