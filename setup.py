@@ -6,7 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gitract_kit/__init__.py").read_text(encoding="utf-8"), re.M)[1]
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "gitract_kit/__init__.py").read_text(encoding="utf-8"), re.M
+)[1]
 
 # Lower bounds only, at or below what Kaggle's notebook image held in autumn 2026: a bound that is too
 # tight would make pip replace the image's torch or numpy.

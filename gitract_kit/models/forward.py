@@ -47,7 +47,8 @@ def predict_planes(
     """Return what ``apply`` says of every slice of a scan, (z, organ, H, W) float32.
 
     ``planes`` (z, H, W) float32 are its slices on the network's grid, ``positions`` (z, slices) what each window is
-    made of, and ``apply`` takes a batch of windows (b, slices, H, W) to what is to be returned of them, (b, organ, H, W).
+    made of, and ``apply`` takes a batch of windows (b, slices, H, W) to
+    what is to be returned of them, (b, organ, H, W).
     """
     resident = torch.from_numpy(planes).to(device)
     windows = torch.from_numpy(positions).to(device)

@@ -1,5 +1,5 @@
 """One fold: trained, checkpointed, scored on the scans it did not see."""
 
-from gitract_kit.training.trainer import FoldResult, train_fold
+from gitract_kit.training.trainer import FoldResult, train_fold, train_from_root
 
-__all__ = ["FoldResult", "train_fold"]
+__all__ = ["FoldResult", "train_fold", "train_from_root"]

@@ -6,6 +6,7 @@ import math
 import platform
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,18 +20,18 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gitract_kit.data.dataset import SliceDataset
-from gitract_kit.data.prepare import Prepared, load_prepared
+from gitract_kit.data.prepare import Prepared, load_prepared, prepare
 from gitract_kit.data.sampling import draw_samples
 from gitract_kit.errors import SettingsError, TrainingError
 from gitract_kit.models import create_loss, create_model
 from gitract_kit.models.forward import autocast, select_precision
-from gitract_kit.settings import Settings, settings_to_dict
+from gitract_kit.settings import Settings, load_preset, override_settings, settings_to_dict
 from gitract_kit.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
 from gitract_kit.training.history import History
 from gitract_kit.training.schedule import cosine_factor
 from gitract_kit.training.validation import Validation, write_oof
 
-__all__ = ["FoldResult", "train_fold"]
+__all__ = ["FoldResult", "train_fold", "train_from_root"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class FoldResult:
     """The epoch whose weights were kept."""
     score: float
     """Their score on the held-out scans."""
+
+    def __str__(self) -> str:
+        return f"score {self.score:.4f} in epoch {self.epoch}, kept in {self.folder}"
 
 
 def train_fold(
@@ -68,6 +72,19 @@ def train_fold(
     if resume:
         trainer.resume()
     return trainer.fit()
+
+
+def train_from_root(
+    root: str | Path, work: str | Path, run: str | Path, preset: str, fold: int, changes: Iterable[str] = ()
+) -> FoldResult:
+    """Prepare the competition folder ``root`` and train one fold of it: what the training kernel calls.
+
+    ``preset`` is a shipped recipe and ``changes`` are assignments such as ``training.epochs=3``. The folds are
+    those of the default seed, so that every kernel holds out the same cases.
+    """
+    settings = override_settings(load_preset(preset), changes)
+    prepare(root, work)
+    return train_fold(work, run, settings, fold)
 
 
 def _default_device() -> str:
@@ -227,9 +244,8 @@ class _Trainer:
             self.best, self.best_epoch = score.total, self.epoch
             save_weights(self.folder, self._scored().state_dict(), self._about(row))
         save_checkpoint(self.folder, self.epoch, self._state())
-        tqdm.write(
-            f"epoch {self.epoch}: loss {train_loss:.3f}, score {score.total:.4f}"
-        ) if self.progress else None
+        if self.progress:
+            tqdm.write(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score.total:.4f}", file=sys.stderr)
 
     def _scored(self) -> torch.nn.Module:
         return self.network if self.average is None else self.average.module

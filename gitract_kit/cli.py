@@ -1,0 +1,246 @@
+"""The verbs of ``gitract``. The only room that prints and exits; each verb imports what it needs when it runs.
+
+Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 2 the input is at fault, 1 the kit is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gitract_kit import __version__
+from gitract_kit.errors import GitractError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except GitractError as error:
+        print(f"gitract {options.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # the reader of a pipe has seen enough; say nothing, also not when stdout is closed
+        sys.stdout = None
+        return 0
+    except KeyboardInterrupt:
+        print(f"gitract {options.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gitract",
+        description="From a raw competition folder to a scored submission.csv, without a network.",
+    )
+    parser.add_argument("--version", action="version", version=f"gitract-kit {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_phantom(verbs)
+    _add_prepare(verbs)
+    _add_train(verbs)
+    _add_bundle(verbs)
+    _add_predict(verbs)
+    _add_check(verbs)
+    _add_score(verbs)
+    _add_rehearse(verbs)
+    _add_info(verbs)
+    return parser
+
+
+def _add_phantom(verbs) -> None:
+    verb = verbs.add_parser("phantom", help="write a made-up competition in the exact layout")
+    verb.add_argument(
+        "out", type=Path, metavar="OUT", help="a new folder; the truth of its test is OUT/solution.csv"
+    )
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--cases", type=int, default=4, help="training cases")
+    verb.add_argument("--test-cases", type=int, default=3, help="test cases that training never saw")
+    verb.add_argument("--days", type=int, default=2, help="scans a training case")
+    verb.add_argument("--slices", type=int, help="slices a scan, instead of 144 and 80")
+    verb.set_defaults(run=_phantom)
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    from gitract_kit.competition.phantom import write_phantom
+
+    paths = write_phantom(
+        options.out,
+        seed=options.seed,
+        cases=options.cases,
+        test_cases=options.test_cases,
+        days=options.days,
+        slices=options.slices,
+    )
+    print(f"competition  {paths.root}\ntest's truth {paths.solution}")
+
+
+def _add_prepare(verbs) -> None:
+    verb = verbs.add_parser("prepare", help="index, folds and the cache of scans")
+    verb.add_argument(
+        "root", type=Path, metavar="ROOT", help="the competition folder: it holds train.csv and train/"
+    )
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="WORK")
+    verb.add_argument(
+        "--folds", type=int, default=5, help="number of folds, where WORK has none yet (default 5)"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="seed of the folds")
+    verb.set_defaults(run=_prepare)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from gitract_kit.data.prepare import prepare
+
+    prepared = prepare(
+        options.root,
+        options.out,
+        n_folds=options.folds,
+        seed=options.seed,
+        progress=lambda names, total: tqdm(names, total=total, desc="decoding scans", unit="scan"),
+    )
+    index = prepared.index
+    print(
+        f"{len(index)} slices, {index['scan'].nunique()} scans, {index['case'].nunique()} cases in {options.out}"
+    )
+    for fold, rows in index.groupby("fold"):
+        print(f"fold {fold}: {rows['case'].nunique()} cases, {len(rows)} slices")
+
+
+def _add_train(verbs) -> None:
+    verb = verbs.add_parser("train", help="train one fold")
+    verb.add_argument("work", type=Path, metavar="WORK", help="what `gitract prepare` made")
+    verb.add_argument("-o", "--out", type=Path, metavar="RUN", help="run folder (default runs/PRESET)")
+    verb.add_argument(
+        "--preset", default="baseline", help="a recipe; `gitract info` lists them (default baseline)"
+    )
+    verb.add_argument("--fold", type=int, required=True, metavar="K", help="the fold held out")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="say, training.epochs=3"
+    )
+    verb.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
+    verb.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from gitract_kit.settings import load_preset, override_settings
+    from gitract_kit.training import train_fold
+
+    settings = override_settings(load_preset(options.preset), options.set)
+    run = options.out or Path("runs") / options.preset
+    result = train_fold(
+        options.work, run, settings, options.fold, resume=options.resume, device=options.device
+    )
+    print(f"fold {options.fold}: {result}")
+
+
+def _add_bundle(verbs) -> None:
+    verb = verbs.add_parser("bundle", help="weights and settings for the notebook")
+    verb.add_argument("run_folder", type=Path, metavar="RUN", help="what `gitract train` made")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="say, weights/NAME")
+    verb.add_argument(
+        "--folds", type=int, nargs="+", metavar="K", help="which folds (default: all there are)"
+    )
+    verb.set_defaults(run=_bundle)
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    from gitract_kit.shipping.bundle import create_bundle, load_bundle
+
+    folder = create_bundle(options.run_folder, options.out, folds=options.folds)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{folder}: {len(load_bundle(folder).members)} members, {size / 1e6:.1f} MB")
+
+
+def _add_predict(verbs) -> None:
+    verb = verbs.add_parser("predict", help="write submission.csv for a test set")
+    verb.add_argument("root", type=Path, metavar="ROOT", help="the competition folder: it holds test/")
+    verb.add_argument(
+        "--bundle", type=Path, required=True, action="append", metavar="DIR", help="may be repeated"
+    )
+    verb.add_argument("-o", "--out", type=Path, default=Path("submission.csv"), metavar="FILE")
+    verb.add_argument("--split", default="test", choices=("test", "train"))
+    verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
+    verb.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from gitract_kit.shipping.bundle import predict_bundles
+
+    summary = predict_bundles(
+        options.bundle, options.root, options.out, split=options.split, device=options.device
+    )
+    print(summary)
+
+
+def _add_check(verbs) -> None:
+    verb = verbs.add_parser("check", help="would Kaggle accept this submission?")
+    verb.add_argument("submission", type=Path, metavar="SUBMISSION.CSV")
+    verb.add_argument("--sample", type=Path, required=True, metavar="SAMPLE_SUBMISSION.CSV")
+    verb.add_argument(
+        "--root", type=Path, help="the competition folder: runs are then held to the slices' sizes"
+    )
+    verb.add_argument(
+        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
+    )
+    verb.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from gitract_kit.competition.index import build_index
+    from gitract_kit.competition.submission import check_submission
+
+    sizes = build_index(options.root, options.split) if options.root else None
+    report = check_submission(options.submission, options.sample, sizes)
+    print(f"{options.submission}: Kaggle would accept it" + (f" ({report})" if report else ""))
+
+
+def _add_score(verbs) -> None:
+    verb = verbs.add_parser("score", help="what would this submission score?")
+    verb.add_argument("submission", type=Path, metavar="SUBMISSION.CSV")
+    verb.add_argument("--truth", type=Path, required=True, help="train.csv, or the phantom's solution.csv")
+    verb.add_argument("--root", type=Path, required=True, help="the competition folder: the slices' sizes")
+    verb.add_argument(
+        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
+    )
+    verb.add_argument("--variant", default="leaderboard", choices=("leaderboard", "page", "mle-bench"))
+    verb.set_defaults(run=_score)
+
+
+def _score(options: argparse.Namespace) -> None:
+    raise NotImplementedError
+
+
+def _add_rehearse(verbs) -> None:
+    verb = verbs.add_parser("rehearse", help="run the inference notebook against a Kaggle-like input tree")
+    verb.add_argument(
+        "competition", type=Path, metavar="ROOT", help="a competition folder with a filled test/"
+    )
+    verb.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    verb.add_argument("--kernel", type=Path, default=Path("kernels/inference"), metavar="DIR")
+    verb.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder: input/ and working/"
+    )
+    verb.set_defaults(run=_rehearse)
+
+
+def _rehearse(options: argparse.Namespace) -> None:
+    from gitract_kit.shipping.rehearse import rehearse
+
+    print(rehearse(options.competition, options.bundle, options.kernel, options.out))
+
+
+def _add_info(verbs) -> None:
+    verb = verbs.add_parser("info", help="versions, devices, presets, and what a bundle holds")
+    verb.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
+    verb.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> None:
+    raise NotImplementedError
