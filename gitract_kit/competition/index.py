@@ -193,13 +193,13 @@ def _join_labels(index: pd.DataFrame, labels: pd.DataFrame, root: Path) -> pd.Da
     without_file = labels["id"][~labels["id"].isin(index["id"])]
     if len(without_file):
         raise DatasetError(
-            f"{root / 'train.csv'}: {len(without_file)} ids have no file under {root / 'train'}; the first is "
+            f"{root / 'train.csv'}: ids without a file under {root / 'train'}: {len(without_file)}; the first is "
             f"{without_file.iloc[0]}: complete the download, or take their rows out"
         )
     without_rows = index["path"][~index["id"].isin(labels["id"])]
     if len(without_rows):
         raise DatasetError(
-            f"{without_rows.iloc[0]} has no rows in {root / 'train.csv'}, as the first of {len(without_rows)} "
-            "files: give the train.csv that belongs to this folder"
+            f"files without rows in {root / 'train.csv'}: {len(without_rows)}; the first is "
+            f"{without_rows.iloc[0]}: give the train.csv that belongs to this folder"
         )
     return index.merge(labels, on="id", how="left", validate="one_to_one")

@@ -106,7 +106,7 @@ def _refuse_missing(path: str | Path, ids: np.ndarray, wide: np.ndarray, layout:
     rows, organs = np.nonzero(pd.isna(wide))
     if rows.size:
         raise DatasetError(
-            f"{path}: {rows.size} rows are missing; the first is {layout.organs[organs[0]]} of {ids[rows[0]]}: "
+            f"{path}: rows missing: {rows.size}; the first is {layout.organs[organs[0]]} of {ids[rows[0]]}: "
             f"every id needs a row for each of {', '.join(layout.organs)}"
         )
 

@@ -212,13 +212,13 @@ def test_sizes_that_differ_within_a_scan_name_both_files(root, other):
 
 def test_an_id_without_a_file_is_named(root):
     first_slice(root, "train").unlink()
-    with pytest.raises(DatasetError, match=r"train\.csv: 1 ids have no file .*case9_day27_slice_0001"):
+    with pytest.raises(DatasetError, match=r"train\.csv: ids without a file .*: 1; the first is case9_day27_slice_0001"):
         build_index(root)
 
 
 def test_a_file_without_rows_is_named(root):
     path = write_slice(root, "train", "case9_day27", "slice_0003_6_4_1.50_1.50.png", width=6, height=4)
-    with pytest.raises(DatasetError, match=r"has no rows in .*first of 1 files") as caught:
+    with pytest.raises(DatasetError, match=r"files without rows in .*train\.csv: 1; the first is") as caught:
         build_index(root)
     assert str(path) in str(caught.value)
 

@@ -74,7 +74,7 @@ def test_the_organs_are_those_of_the_layout(write):
             [*ROWS, ROWS[1], ROWS[2]],
             rf"2 rows with the id and class of a row above.*the first is row 7 \({FIRST}, small_bowel\)",
         ),
-        (ROWS[1:], f"1 rows are missing.*large_bowel of {FIRST}"),
+        (ROWS[1:], f"rows missing: 1; the first is large_bowel of {FIRST}"),
         ([*ROWS, "../../etc/passwd,stomach,"], r"'\.\./\.\./etc/passwd' is not a slice's id"),
         ([*ROWS, f"{FIRST},stomach,1 1,7"], "not a CSV text.*line 8"),
         ([*ROWS, '"'], "not a CSV text"),
