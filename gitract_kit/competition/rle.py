@@ -5,7 +5,7 @@ positive, not overlapping. The competition's page says "top to bottom, then left
 row-major (measured: the runs of a 360 x 310 slice wrap at 360, its width).
 
 An empty mask is the empty string, and a missing value (NaN, None) is read as one. Runs that touch ("1 2 3 4")
-do not overlap and decode; encoding always joins them ("1 6").
+do not overlap and decode; encoding joins them ("1 6").
 """
 
 from __future__ import annotations
@@ -21,35 +21,51 @@ from gitract_kit.errors import InputError, RLEError
 
 __all__ = ["check_rle", "rle_decode", "rle_decode_batch", "rle_encode", "rle_encode_batch"]
 
+_CHUNK = 16  # masks encoded at one go: about a megabyte, which stays in a core's cache
+_SHORT_TEXT = 100  # letters that Python has read before numpy's calls have started up
+
 
 def rle_encode(mask: np.ndarray) -> str:
     """Run-length string of one mask; "" for an empty one.
 
     ``mask`` is ``(h, w)``, bool or integers 0 and 1; anything else is an :class:`InputError`.
     """
-    return rle_encode_batch(_as_bool(mask, ndim=2)[None])[0]
-
-
-def rle_decode(rle: str | float | None, shape: tuple[int, int]) -> np.ndarray:
-    """The mask a run-length string describes: ``(h, w)`` bool.
-
-    ``shape`` is ``(height, width)`` in pixels (file names of the competition hold the width first). "", NaN
-    and None give an empty mask. A malformed string is an :class:`RLEError` that names the pair.
-    """
-    height, width = shape
-    flat = np.zeros(height * width, dtype=bool)
-    for start, end in _read_runs(rle, flat.size):
-        flat[start:end] = True
-    return flat.reshape(height, width)
+    flat = _as_bool(mask, ndim=2).ravel()
+    if not flat.any():
+        return ""
+    numbers = _find_edges([flat], _room_for_edges(1, flat.size)) + 1
+    numbers[1::2] -= numbers[::2]
+    return " ".join(["%d"] * numbers.size) % tuple(numbers.tolist())
 
 
 def rle_encode_batch(masks: np.ndarray) -> list[str]:
     """Run-length strings of ``(n, h, w)`` masks, bool or integers 0 and 1; one string a mask, in order."""
     masks = _as_bool(masks, ndim=3)
     n, height, width = masks.shape
-    padded = np.zeros((n, height * width + 2), dtype=bool)
-    padded[:, 1:-1] = masks.reshape(n, height * width)
-    return [_write_runs(np.flatnonzero(row[1:] != row[:-1])) for row in padded]
+    flat = masks.reshape(n, height * width)
+    room = _room_for_edges(min(n, _CHUNK), height * width)
+    rles = [""] * n
+    for first in range(0, n, _CHUNK):
+        filled = [i for i in range(first, min(first + _CHUNK, n)) if flat[i].any()]
+        for i, rle in zip(filled, _encode_filled([flat[i] for i in filled], room), strict=True):
+            rles[i] = rle
+    return rles
+
+
+def rle_decode(rle: str | float | None, shape: tuple[int, int]) -> np.ndarray:
+    """The mask a run-length string describes: ``(h, w)`` bool.
+
+    ``shape`` is ``(height, width)`` in pixels (file names of the competition hold the width first). "", NaN
+    and None give an empty mask. A malformed string is an :class:`RLEError` that names the pair and the reason.
+    """
+    text, n_pixels = _as_text(rle), shape[0] * shape[1]
+    bounds = _bounds_of_runs(_read_numbers(text), n_pixels) if len(text) > _SHORT_TEXT else None
+    if bounds is not None:
+        return _fill_between(bounds).reshape(shape)
+    flat = np.zeros(n_pixels, dtype=bool)
+    for start, end in _read_runs(text, n_pixels):
+        flat[start:end] = True
+    return flat.reshape(shape)
 
 
 def rle_decode_batch(rles: Iterable[str | float | None], shape: tuple[int, int]) -> np.ndarray:
@@ -57,14 +73,11 @@ def rle_decode_batch(rles: Iterable[str | float | None], shape: tuple[int, int])
 
     Errors are those of :func:`rle_decode`, with the position in the batch (from 1) in front.
     """
-    rles = list(rles)
-    masks = np.zeros((len(rles), *shape), dtype=bool)
-    for number, (rle, mask) in enumerate(zip(rles, masks, strict=True), start=1):
-        try:
-            mask[:] = rle_decode(rle, shape)
-        except RLEError as error:
-            raise RLEError(f"mask {number} of {len(rles)}: {error}") from error
-    return masks
+    rles, n_pixels = list(rles), shape[0] * shape[1]
+    bounds = _bounds_of_batch(rles, n_pixels)
+    if bounds is None:
+        _raise_first_fault(rles, n_pixels)
+    return _fill_between(bounds).reshape(len(rles), *shape)
 
 
 def check_rle(rle: str | float | None, shape: tuple[int, int] | int) -> None:
@@ -72,7 +85,10 @@ def check_rle(rle: str | float | None, shape: tuple[int, int] | int) -> None:
 
     ``shape`` is ``(height, width)`` or their product.
     """
-    _read_runs(rle, shape if isinstance(shape, int) else shape[0] * shape[1])
+    n_pixels = shape if isinstance(shape, int) else shape[0] * shape[1]
+    text = _as_text(rle)
+    if len(text) <= _SHORT_TEXT or _bounds_of_runs(_read_numbers(text), n_pixels) is None:
+        _read_runs(text, n_pixels)
 
 
 def _as_bool(masks: np.ndarray, ndim: int) -> np.ndarray:
@@ -91,37 +107,118 @@ def _as_bool(masks: np.ndarray, ndim: int) -> np.ndarray:
     return masks.astype(bool)
 
 
-def _write_runs(edges: np.ndarray) -> str:
-    numbers = edges + 1
+def _room_for_edges(n_masks: int, n_pixels: int) -> np.ndarray:
+    """A row a mask: one longer than the mask, where its last run may end, in whole words of 8 bytes."""
+    return np.zeros((n_masks, -(-(n_pixels + 1) // 8) * 8), dtype=np.uint8)
+
+
+def _find_edges(masks: list[np.ndarray], room: np.ndarray) -> np.ndarray:
+    """Where runs start and end by turns, as ``row * row length + pixel`` of ``room``; ``masks`` are flat."""
+    for mask, row in zip(masks, room, strict=False):
+        pixels, n_pixels = mask.view(np.uint8), mask.size
+        row[0], row[n_pixels] = pixels[0], pixels[-1]
+        np.bitwise_xor(pixels[1:], pixels[:-1], out=row[1:n_pixels])
+    # nearly all words hold no edge, and eight pixels are looked at in the time of one
+    words = room[: len(masks)].reshape(-1).view(np.uint64)
+    hits = np.flatnonzero(words != 0)
+    edges = np.flatnonzero(words[hits].view(bool))
+    return hits[edges >> 3] * 8 + (edges & 7)
+
+
+def _encode_filled(masks: list[np.ndarray], room: np.ndarray) -> list[str]:
+    """Strings of flat masks, none of them empty."""
+    edges = _find_edges(masks, room)
+    numbers = (edges % room.shape[1] + 1).astype(np.uint32)
     numbers[1::2] -= numbers[::2]
-    return " ".join(map(str, numbers.tolist()))
+    owners = edges // room.shape[1]
+    return _write_lines(numbers, ends_line=np.diff(owners, append=len(masks)) > 0)
 
 
-def _read_runs(rle: Any, n_pixels: int) -> list[tuple[int, int]]:
-    """Half-open ``(start, end)`` of each run, from 0."""
-    text = _as_text(rle)
-    if not text:
-        return []
-    numbers = np.fromstring(text, dtype=np.int64, sep=" ")
-    # the upper bound comes before any addition, so that no sum below overflows
-    if numbers.size % 2 or numbers.min() < 1 or numbers.max() > n_pixels:
-        _raise_first_fault(text, n_pixels)
-    starts = numbers[::2] - 1
-    ends = starts + numbers[1::2]
-    if ends[-1] > n_pixels or (starts[1:] < ends[:-1]).any():
-        _raise_first_fault(text, n_pixels)
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+def _write_lines(numbers: np.ndarray, ends_line: np.ndarray) -> list[str]:
+    """Lines of numbers, all of them above 0, with single spaces between."""
+    width = len(str(numbers.max(initial=0)))
+    letters = np.full((numbers.size, width + 1), ord(" "), dtype=np.uint8)
+    letters[ends_line, width] = ord("\n")
+    rest = numbers
+    for column in reversed(range(width)):
+        tens = rest // 10
+        letters[:, column] = (rest - tens * 10 + ord("0")) * (rest > 0)
+        rest = tens
+    # what stands before a number's first digit is zero bytes
+    return letters.tobytes().translate(None, b"\0").decode("ascii").splitlines()
+
+
+def _bounds_of_batch(rles: list[Any], n_pixels: int) -> np.ndarray | None:
+    try:
+        texts = [_as_text(rle) for rle in rles]
+    except RLEError:
+        return None
+    n_numbers = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
+    if (n_numbers % 2).any():
+        return None
+    return _bounds_of_runs(_read_numbers(" ".join(filter(None, texts))), n_pixels, n_numbers // 2)
+
+
+def _read_numbers(text: str) -> np.ndarray:
+    return np.fromstring(text, dtype=np.int64, sep=" ") if text else np.empty(0, dtype=np.int64)
+
+
+def _bounds_of_runs(
+    numbers: np.ndarray, n_pixels: int, n_runs: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Where background and foreground begin by turns in masks laid end to end; None where a run is at fault.
+
+    ``n_runs`` holds the count of runs of each mask, where there are more masks than one.
+    """
+    if numbers.size % 2:
+        return None
+    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    # each number is held below n_pixels before any two are added, so that no sum overflows
+    if numbers.size and (
+        numbers.max() > n_pixels or numbers.min() < 1 or (starts + lengths).max() > n_pixels
+    ):
+        return None
+    if n_runs is not None:
+        starts += np.repeat(np.arange(n_runs.size) * n_pixels, n_runs)
+    bounds = np.zeros(numbers.size + 2, dtype=np.int64)
+    bounds[1:-1:2] = starts
+    bounds[2:-1:2] = starts + lengths
+    bounds[-1] = n_pixels * (1 if n_runs is None else n_runs.size)
+    return None if (bounds[1:] < bounds[:-1]).any() else bounds
+
+
+def _fill_between(bounds: np.ndarray) -> np.ndarray:
+    foreground = np.zeros(bounds.size - 1, dtype=bool)
+    foreground[1::2] = True
+    return foreground.repeat(bounds[1:] - bounds[:-1])
+
+
+def _read_runs(text: str, n_pixels: int) -> list[tuple[int, int]]:
+    """Half-open ``(start, end)`` of each run, from 0; a fault is raised."""
+    words = text.split()
+    if len(words) % 2 or len(text) > _SHORT_TEXT:
+        _check_words(words)
+    numbers = list(map(int, words))
+    runs: list[tuple[int, int]] = []
+    previous_end = 0
+    for start, length in zip(numbers[::2], numbers[1::2], strict=True):
+        end = start - 1 + length
+        if length < 1 or start <= previous_end or end > n_pixels:
+            _raise_misplaced(start, length, runs, n_pixels)
+        runs.append((start - 1, end))
+        previous_end = end
+    return runs
 
 
 def _as_text(rle: Any) -> str:
-    """Plain digits and spaces, or an error."""
+    """Digits with single spaces between."""
     if not isinstance(rle, str):
         return _missing_as_text(rle)
-    if rle.isascii() and rle.replace(" ", "").isdigit():
+    if rle.isascii() and not rle.encode().translate(None, b"0123456789 ") and "  " not in f" {rle} ":
         return rle
     words = rle.split()
     for position, word in enumerate(words):
-        _number(word, position)
+        _check_word(word, position)
     return " ".join(words)
 
 
@@ -134,41 +231,59 @@ def _missing_as_text(rle: Any) -> str:
     )
 
 
-def _number(word: str, position: int) -> int:
-    pair, role = position // 2 + 1, ("start", "length")[position % 2]
-    if not re.fullmatch("-?[0-9]+", word):
-        raise RLEError(f"pair {pair}: its {role} is '{word[:40]}', expected a whole number written in digits")
-    if word.startswith("-") or not word.strip("0"):
+def _number_of(position: int) -> str:
+    return f"pair {position // 2 + 1}: its {('start', 'length')[position % 2]}"
+
+
+def _check_word(word: str, position: int) -> None:
+    if re.fullmatch("-[0-9]+", word):
+        _raise_below_one(word[:40], position)
+    if not re.fullmatch("[0-9]+", word):
         raise RLEError(
-            f"pair {pair}: its {role} is {word[:40]}, expected 1 or more: pixels and lengths count from 1"
+            f"{_number_of(position)} is '{word[:40]}', expected a whole number in digits: "
+            "write 'start length' pairs with spaces between"
         )
-    if len(word) > 18:
-        raise RLEError(f"pair {pair}: its {role} has {len(word)} digits, and no mask has that many pixels")
-    return int(word)
 
 
-def _raise_first_fault(text: str, n_pixels: int) -> NoReturn:
-    """Say which pair is wrong and why; for strings already known to be at fault."""
-    words = text.split()
-    numbers = [_number(word, position) for position, word in enumerate(words)]
-    previous_start = previous_end = 0
-    for pair, (start, length) in enumerate(zip(numbers[::2], numbers[1::2], strict=False), start=1):
-        end = start + length - 1
-        run = f"pair {pair} ('{start} {length}')"
-        if end > n_pixels:
-            raise RLEError(
-                f"{run} ends at pixel {end}, but the mask has {n_pixels}: check the slice's height and width"
-            )
-        if start <= previous_start:
-            raise RLEError(
-                f"{run} starts before pair {pair - 1}, at {previous_start}: sort the runs by start"
-            )
-        if start <= previous_end:
-            raise RLEError(
-                f"{run} overlaps pair {pair - 1}, which ends at pixel {previous_end}: merge runs that overlap"
-            )
-        previous_start, previous_end = start, end
+def _raise_below_one(number: int | str, position: int) -> NoReturn:
     raise RLEError(
-        f"pair {len(words) // 2 + 1} ('{words[-1]}') has a start and no length: "
-        f"expected an even count of numbers, found {len(words)}"
+        f"{_number_of(position)} is {number}, expected 1 or more: pixels and lengths are counted from 1"
     )
+
+
+def _check_words(words: list[str]) -> None:
+    if len(words) % 2:
+        raise RLEError(
+            f"pair {len(words) // 2 + 1} ('{words[-1][:40]}') has a start and no length: "
+            f"expected an even count of numbers, found {len(words)}"
+        )
+    for position, word in enumerate(words):
+        # thousands of digits are more than int() reads
+        if len(word) > _SHORT_TEXT:
+            raise RLEError(
+                f"{_number_of(position)} has {len(word)} digits, expected a pixel of the mask: "
+                "check that numbers have not run together"
+            )
+
+
+def _raise_misplaced(start: int, length: int, before: list[tuple[int, int]], n_pixels: int) -> NoReturn:
+    for position, number in enumerate((start, length), start=2 * len(before)):
+        if number < 1:
+            _raise_below_one(number, position)
+    pair, end = f"pair {len(before) + 1} ('{start} {length}')", start - 1 + length
+    if end > n_pixels:
+        raise RLEError(
+            f"{pair} ends at pixel {end}, but the mask has {n_pixels}: check the slice's height and width"
+        )
+    previous = f"pair {len(before)} ({before[-1][0] + 1} to {before[-1][1]})"
+    if start <= before[-1][0]:
+        raise RLEError(f"{pair} starts before {previous}: sort the runs by their start")
+    raise RLEError(f"{pair} overlaps {previous}: merge runs that overlap")
+
+
+def _raise_first_fault(rles: list[Any], n_pixels: int) -> NoReturn:
+    for number, rle in enumerate(rles, start=1):
+        try:
+            _read_runs(_as_text(rle), n_pixels)
+        except RLEError as error:
+            raise RLEError(f"mask {number} of {len(rles)}: {error}") from error
