@@ -1,0 +1,8 @@
+"""From scans to masks: members, their ensemble, clean-up, and the submission."""
+
+from gitract_kit.inference.ensemble import Ensemble
+from gitract_kit.inference.member import Member, NetworkMember
+from gitract_kit.inference.predictor import PredictionSummary, Predictor
+from gitract_kit.inference.rows import write_fallback
+
+__all__ = ["Ensemble", "Member", "NetworkMember", "PredictionSummary", "Predictor", "write_fallback"]

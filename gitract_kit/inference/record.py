@@ -1,0 +1,68 @@
+"""What a prediction did, as ``run.json`` beside the submission tells it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gitract_kit.files import write_text_atomic
+
+__all__ = ["PredictionSummary", "ScanRecord", "write_record"]
+
+_FORMAT = 1
+_PACKAGES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What was done to one scan."""
+
+    scan: str
+    slices: int
+    done: str
+    """``full`` where every member saw it with all its augmentation."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PredictionSummary:
+    """What a prediction wrote and what it did."""
+
+    output: Path
+    rows: int
+    split: str
+    """The folder that was read: ``train`` where there was no test scan to predict."""
+    scans: tuple[ScanRecord, ...]
+    seconds: float
+
+    @property
+    def record(self) -> Path:
+        """``run.json``, beside the output."""
+        return self.output.with_name("run.json")
+
+
+def write_record(summary: PredictionSummary, about: Mapping[str, Any]) -> None:
+    """Write ``summary``, ``about`` and the versions of what computed it to ``summary.record``."""
+    done = asdict(summary) | {"output": str(summary.output)}
+    record = {"format": _FORMAT, **done, **about, "versions": _versions()}
+    write_text_atomic(summary.record, json.dumps(record, indent=2) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    from gitract_kit import __version__
+
+    found = {name: _version(name) for name in _PACKAGES}
+    return {"gitract-kit": __version__, "python": platform.python_version(), **found}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ModuleNotFoundError:
+        # another build of the same package (opencv-python), or none
+        return "unknown"
