@@ -1,0 +1,47 @@
+import numpy as np
+
+from gitract_kit.data.sampling import draw_samples
+
+HOLDS = np.array([True] * 30 + [False] * 70)
+
+
+def numbers(**changes):
+    arguments = {"seed": 1, "epoch": 0, "count": None, "empty_share": None, **changes}
+    return np.array([number for number, _ in draw_samples(HOLDS, **arguments)])
+
+
+def test_an_epoch_draws_every_sample_once():
+    assert sorted(numbers().tolist()) == list(range(100))
+
+
+def test_epochs_and_seeds_draw_differently_and_repeatably():
+    assert numbers().tolist() == numbers().tolist()
+    assert numbers().tolist() != numbers(epoch=1).tolist()
+    assert numbers().tolist() != numbers(seed=2).tolist()
+
+
+def test_the_share_of_empty_slices_is_kept():
+    drawn = numbers(count=50, empty_share=0.2)
+
+    assert (~HOLDS[drawn]).sum() == 10
+    assert (~HOLDS[drawn][:25]).any(), "the kinds are mixed"
+
+
+def test_nothing_repeats_before_all_were_drawn():
+    drawn = numbers(count=100, empty_share=0.1)
+    labelled = drawn[HOLDS[drawn]]
+
+    assert len(labelled) == 90
+    assert np.bincount(labelled, minlength=30)[:30].tolist() == [3] * 30
+
+
+def test_a_set_without_empty_slices_draws_what_there_is():
+    drawn = draw_samples(np.ones(5, dtype=bool), seed=0, epoch=0, count=5, empty_share=0.5)
+
+    assert sorted(number for number, _ in drawn) == [0, 1, 2, 3, 4]
+
+
+def test_every_draw_has_a_seed_of_its_own():
+    seeds = [seed for _, seed in draw_samples(HOLDS, seed=1, epoch=0, count=None, empty_share=None)]
+
+    assert len(set(seeds)) == len(seeds)
