@@ -3,6 +3,6 @@
 from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.member import Member, NetworkMember
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
-from gitract_kit.inference.rows import write_fallback
+from gitract_kit.inference.rows import start_submission
 
-__all__ = ["Ensemble", "Member", "NetworkMember", "PredictionSummary", "Predictor", "write_fallback"]
+__all__ = ["Ensemble", "Member", "NetworkMember", "PredictionSummary", "Predictor", "start_submission"]

@@ -19,7 +19,7 @@ from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.member import Member
 from gitract_kit.inference.postprocess import apply_threshold, by_organ, drop_small_components
 from gitract_kit.inference.record import PredictionSummary, ScanRecord, write_record
-from gitract_kit.inference.rows import SubmissionRows, write_fallback
+from gitract_kit.inference.rows import SubmissionRows, start_submission
 from gitract_kit.inference.slices import find_slices
 from gitract_kit.settings import PredictionSettings
 
@@ -44,13 +44,13 @@ class Predictor:
     ) -> None:
         self._ensemble = Ensemble(members)
         self._settings = prediction
-        self._layout = layout
         self.organs = self._ensemble.organs
         if organs is not None and tuple(organs) != self.organs:
             raise SettingsError(
                 f"the members predict {', '.join(self.organs)}, asked for were {', '.join(organs)}; "
                 "take the bundle that was trained for these"
             )
+        self._layout = dataclasses.replace(layout, organs=self.organs)
         self._thresholds = by_organ(prediction.threshold, self.organs, "threshold")
         self._min_px = by_organ(prediction.min_component_px, self.organs, "min_component_px")
 
@@ -77,14 +77,14 @@ class Predictor:
         """
         start = time.monotonic()
         output = Path(output)
-        rows = write_fallback(root, output, self.organs, split=split, sample=sample)
+        rows = start_submission(root, output, self._layout, split=split, sample=sample)
         split, index = find_slices(root, split, self._settings, self._layout, rows_wanted=len(rows) > 0)
         if len(rows):
             index = _wanted_scans(index, rows)
         else:
-            rows = SubmissionRows.of_slices(index["id"], self.organs)
+            rows = SubmissionRows.of_slices(index["id"], self._layout)
         records = tuple(self._predict_scans(index, rows, output, progress))
-        rows.write(output)
+        rows.write(output, sizes=index)
         summary = PredictionSummary(output, len(rows), split, records, time.monotonic() - start)
         write_record(summary, self._about())
         return summary

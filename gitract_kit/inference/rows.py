@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from gitract_kit.competition.tables import read_rows
-from gitract_kit.errors import SubmissionError
-from gitract_kit.files import atomic_path
+from gitract_kit.competition.layout import UW_MADISON, Layout
+from gitract_kit.competition.submission import Sizes, read_submission, write_submission
 
-__all__ = ["SubmissionRows", "write_fallback"]
-
-_COLUMNS = ["id", "class", "predicted"]
+__all__ = ["SubmissionRows", "start_submission"]
 
 
 class SubmissionRows:
-    """Rows of (id, class), each with a run-length string that is empty until it is predicted."""
+    """The rows of ``sample`` (id, class), each with a run-length string that is empty until it is predicted."""
 
-    def __init__(self, ids: Iterable[str], classes: Iterable[str]) -> None:
-        self._keys = list(zip(ids, classes, strict=True))
-        self._predicted = dict.fromkeys(self._keys, "")
-
-    @classmethod
-    def read(cls, sample: str | Path, organs: Sequence[str]) -> SubmissionRows:
-        """Return the rows of a ``sample_submission.csv``, in its order.
-
-        Rows that repeat others, and classes that are none of ``organs``, are a `SubmissionError`.
-        """
-        table = read_rows(sample, ("id", "class"), SubmissionError)
-        unknown = ~table["class"].isin(organs)
-        if unknown.any():
-            raise SubmissionError(
-                f"{sample}: {int(unknown.sum())} rows have a class that is not one of {', '.join(organs)}; the "
-                f"first is {table['class'][unknown].iloc[0]!r}: take weights for this competition's classes"
-            )
-        repeated = table.duplicated(["id", "class"])
-        if repeated.any():
-            first = table[repeated].iloc[0]
-            raise SubmissionError(
-                f"{sample}: {int(repeated.sum())} rows repeat another; the first is {first['id']}, "
-                f"{first['class']}: take the competition's own file"
-            )
-        return cls(table["id"], table["class"])
+    def __init__(self, sample: pd.DataFrame, layout: Layout = UW_MADISON) -> None:
+        self._layout = layout
+        self._sample = sample.assign(predicted="")
+        keys = zip(sample["id"], sample["class"], strict=True)
+        self._predicted: dict[tuple[str, str], str] = dict.fromkeys(keys, "")
 
     @classmethod
-    def of_slices(cls, ids: Iterable[str], organs: Sequence[str]) -> SubmissionRows:
-        """Return one row for each of ``organs`` of each id, in order."""
-        keys = [(slice_id, organ) for slice_id in ids for organ in organs]
-        return cls([slice_id for slice_id, _ in keys], [organ for _, organ in keys])
+    def of_slices(cls, ids: Iterable[str], layout: Layout = UW_MADISON) -> SubmissionRows:
+        """Return one row for each organ of each id, in order."""
+        return cls(
+            pd.DataFrame(list(product(ids, layout.organs)), columns=["id", "class"], dtype=object), layout
+        )
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._sample)
 
     @property
     def ids(self) -> list[str]:
         """The ids, each once, as they first appear."""
-        return list(dict.fromkeys(slice_id for slice_id, _ in self._keys))
+        return self._sample["id"].unique().tolist()
 
     def fill(self, ids: Iterable[str], organ: str, rles: Iterable[str]) -> None:
         """Note the run-length strings of ``organ``; ids that have no row are passed over."""
@@ -65,17 +44,16 @@ class SubmissionRows:
             if (slice_id, organ) in self._predicted:
                 self._predicted[slice_id, organ] = rle
 
-    def write(self, path: str | Path) -> None:
-        """Write ``id,class,predicted``, whole or not at all."""
-        rows = [(*key, self._predicted[key]) for key in self._keys]
-        with atomic_path(path) as temporary:
-            pd.DataFrame(rows, columns=_COLUMNS).to_csv(temporary, index=False, lineterminator="\n")
+    def write(self, path: str | Path, sizes: Sizes | None = None) -> None:
+        """Write ``id,class,predicted``, whole or not at all; ``sizes`` as `check_submission` takes them."""
+        filled = self._sample.assign(predicted=list(self._predicted.values()))
+        write_submission(filled, self._sample, path, sizes=sizes, layout=self._layout)
 
 
-def write_fallback(
+def start_submission(
     root: str | Path,
     output: str | Path,
-    organs: Sequence[str],
+    layout: Layout = UW_MADISON,
     *,
     split: str = "test",
     sample: str | Path | None = None,
@@ -84,11 +62,13 @@ def write_fallback(
 
     The sample is ``sample``, else for the test split ``root/sample_submission.csv``; without one it is the header
     alone. Call it before anything that can fail, such as loading weights: whatever happens then, ``output`` is a
-    file that Kaggle takes.
+    file that Kaggle takes. A sample that is not one is a `SubmissionError`.
     """
     own = Path(root) / "sample_submission.csv"
     if sample is None and split == "test" and own.is_file():
         sample = own
-    rows = SubmissionRows([], []) if sample is None else SubmissionRows.read(sample, organs)
+    rows = SubmissionRows.of_slices([], layout)
+    if sample is not None:
+        rows = SubmissionRows(read_submission(sample, layout), layout)
     rows.write(output)
     return rows

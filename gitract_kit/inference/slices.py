@@ -45,7 +45,7 @@ def find_slices(
             f"{root} is not a folder: give the folder that holds test/ and sample_submission.csv"
         )
     if settings.on_empty_test == "header":
-        return "test", pd.DataFrame({"id": [], "scan": []})
+        return "test", pd.DataFrame(columns=["id", "scan", "width", "height"], dtype=object)
     index = build_index(root, "train", layout=layout)
     first = index["scan"].drop_duplicates().head(settings.empty_test_scans)
     return "train", index[index["scan"].isin(first)]

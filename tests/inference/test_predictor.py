@@ -220,7 +220,7 @@ def test_sample_that_repeats_a_row_is_refused(make_root, tmp_path):
     sample = root / "sample_submission.csv"
     sample.write_text(sample.read_text() + "case7_day3_slice_0002,stomach,\n")
     with pytest.raises(
-        SubmissionError, match="1 rows repeat another; the first is case7_day3_slice_0002, stomach"
+        SubmissionError, match="1 row with the id and class of a row above; the first is row 25"
     ):
         predictor().predict(root, tmp_path / "submission.csv", progress=False)
 
@@ -230,7 +230,8 @@ def test_sample_of_other_classes_is_refused(make_root, tmp_path):
     sample = root / "sample_submission.csv"
     sample.write_text(sample.read_text().replace("stomach", "liver"))
     with pytest.raises(
-        SubmissionError, match=r"8 rows have a class that is not one of .*; the first is 'liver'"
+        SubmissionError,
+        match=r"8 rows with an unknown class; the first is row 3 .*expected large_bowel, small_bowel, stomach",
     ):
         predictor().predict(root, tmp_path / "submission.csv", progress=False)
 
