@@ -52,7 +52,7 @@ class Grid:
         field_of_view = (size.height * size.spacing_mm, size.width * size.spacing_mm)
         self.step_mm = (field_of_view[0] / self.shape[0], field_of_view[1] / self.shape[1])
         # patients lie on the table, so the body is nearer to the picture's top
-        self.y = self._centres(0, field_of_view[0] * 0.44 + offset_mm[0])
+        self.y = self._centres(0, field_of_view[0] * 0.40 + offset_mm[0])
         self.x = self._centres(1, field_of_view[1] * 0.5 + offset_mm[1])
 
     def _centres(self, axis: int, origin_mm: float) -> np.ndarray:
@@ -125,6 +125,7 @@ class Body:
     wall: float
     fat_front: float
     fat_side: float
+    fat_back: float
     dome_mm: float
     """Top of the right half of the diaphragm."""
     stomach_top_mm: float
@@ -141,14 +142,15 @@ class Body:
         stomach_top = rng.uniform(138, 185)
         arms = tuple(rng.uniform(26, 36) if rng.random() < 0.5 else 0.0 for _ in range(2))
         return cls(
-            half_width=122 + 24 * bulk + rng.uniform(-8, 8),
+            half_width=134 + 26 * bulk + rng.uniform(-8, 8),
             half_height=76 + 22 * bulk + rng.uniform(-7, 7),
             wall=rng.uniform(7, 12),
             fat_front=4 + 22 * bulk * rng.uniform(0.3, 1),
             fat_side=6 + 26 * bulk * rng.uniform(0.4, 1),
+            fat_back=4 + 18 * bulk * rng.uniform(0.4, 1),
             dome_mm=stomach_top - rng.uniform(15, 32),
             stomach_top_mm=stomach_top,
-            label_end_mm=stomach_top + rng.uniform(165, 195),
+            label_end_mm=stomach_top + rng.uniform(172, 206),
             liver_reach=rng.uniform(0.8, 1.15),
             kidney_reach=rng.uniform(0.85, 1.15),
             arm_radius=arms,
@@ -181,14 +183,16 @@ class Anatomy:
         lumps = 4.0 * self._lumps.at(index)
         trunk = self._trunk(x, y, z)
         viscera = self._viscera(x, y, z, lumps, trunk)
-        return {**trunk, **viscera, **self._back(x, y, z), **self._arms(x, y, z)}
+        back = self._back(x, y, z)
+        back["muscle"] = np.maximum(back["muscle"], trunk["skin"] + 3)
+        return {**trunk, **viscera, **back, "arm": self._arms(x, y, z)}
 
     def _trunk(self, x: np.ndarray, y: np.ndarray, z: float) -> dict[str, np.ndarray]:
         body = self.body
         # shoulders and hips are broader than the waist
         broad = 1 + 0.10 * _ramp(z, body.label_end_mm - 40, body.label_end_mm + 60) + 0.04 * _ramp(z, 150, 60)
         cavity = superellipse(x, y, body.half_width * broad, body.half_height)
-        back = 34.0
+        back = 36 + body.fat_back
         skin = superellipse(
             x,
             y + (body.fat_front - back) / 2,
@@ -205,17 +209,20 @@ class Anatomy:
         self, x: np.ndarray, y: np.ndarray, z: float, lumps: np.ndarray, trunk: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         a, b, dome = self.body.half_width, self.body.half_height, self.body.dome_mm
-        inside = trunk["cavity"] + 2
+        inside = trunk["cavity"] + 1
         heart = ellipsoid(x, y, z, (0.15 * a, -0.3 * b, dome - 38), (0.40 * a, 0.5 * b, 48)) + 0.5 * lumps
-        middle = np.maximum(np.abs(x) - 24, -y - 0.1 * b)
+        middle = ellipsoid(x, y, z, (4, 0.45 * b, z), (34, 0.75 * b, 1)) + 0.5 * lumps
         lung = np.maximum(
             np.maximum(inside, 0.5 * (z - self._diaphragm(x, y))), -np.minimum(heart, middle) + 2
         )
         reach = self.body.liver_reach
-        right = ellipsoid(x, y, z, (-0.52 * a, 0.02 * b, dome + 62), (0.62 * a, 1.02 * b, 84 * reach))
+        # the lower edge of the liver draws back towards the side and the back
+        lower = (z - dome - 62) / 84
+        right_centre = ((-0.47 - 0.20 * lower) * a, (0.02 + 0.18 * lower) * b, dome + 62)
+        right = ellipsoid(x, y, z, right_centre, (0.60 * a, 1.0 * b, 84 * reach))
         left = ellipsoid(x, y, z, (-0.02 * a, -0.55 * b, dome + 48), (0.60 * a, 0.45 * b, 46 * reach))
-        spleen = ellipsoid(x, y, z, (0.80 * a, 0.42 * b, dome + 60), (0.22 * a, 0.52 * b, 46 * reach))
-        abdomen = np.maximum(inside, 2 - lung)
+        spleen = ellipsoid(x, y, z, (0.78 * a, 0.40 * b, dome + 66), (0.22 * a, 0.50 * b, 50 * reach))
+        abdomen = np.maximum(inside, -lung)
         return {
             "lung": lung,
             "heart": np.maximum(heart, inside + 2),
@@ -241,7 +248,7 @@ class Anatomy:
         psoas = ellipsoid(
             away, y, z, (36 + 6 * psoas_size, spine_y + 2, z), (4 + 16 * psoas_size, 4 + 18 * psoas_size, 1)
         )
-        paraspinal = ellipsoid(away, y, z, (34, spine_y + 36, z), (31, 19, 1))
+        paraspinal = ellipsoid(away, y, z, (37, spine_y + 38, z), (35, 22, 1))
         kidneys = [self._kidney(x, y, z, side) for side in (-1, 1)]
         crest = _ramp(z, end - 8, end + 75)
         hip = ellipsoid(
@@ -276,14 +283,14 @@ class Anatomy:
         hilum = (centre[0] - side * 14, centre[1] - 6, centre[2])
         return kidney, ellipsoid(x, y, z, hilum, (13 * reach, 9 * reach, 28 * reach))
 
-    def _arms(self, x: np.ndarray, y: np.ndarray, z: float) -> dict[str, np.ndarray]:
+    def _arms(self, x: np.ndarray, y: np.ndarray, z: float) -> np.ndarray:
         arm = np.full(x.shape, 50.0, np.float32)
         for side, radius in zip((-1, 1), self.body.arm_radius, strict=True):
             if radius:
                 beside = self.body.half_width + self.body.wall + self.body.fat_side + radius + 12
                 centre = (side * (beside + 0.04 * (z - 200)), 0.55 * self.body.half_height, z)
                 arm = np.minimum(arm, ellipsoid(x, y, z, centre, (radius, radius * 0.9, 1)))
-        return {"arm": arm}
+        return arm
 
 
 def _ramp(value: float, start: float, stop: float) -> float:

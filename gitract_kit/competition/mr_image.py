@@ -21,6 +21,8 @@ _COURSES = {"large_bowel": large_bowel, "small_bowel": small_bowel, "stomach": s
 # the stomach lies in front of the bowel where they meet, the large bowel in front of the small one
 _FROM_BACK = ("small_bowel", "large_bowel", "stomach")
 
+_UNYIELDING = ("kidney", "vertebra", "muscle", "vessel", "spleen", "hip")
+
 # brightness against the brightest fat: lowest and highest mean of a scan
 _BRIGHTNESS = {
     "fat": (0.65, 1.0),
@@ -41,9 +43,9 @@ _BRIGHTNESS = {
     "hip": (0.40, 0.80),
     "arm": (0.15, 0.40),
     "gas": (0.02, 0.08),
-    "large_bowel": (0.12, 0.45),
-    "small_bowel": (0.22, 0.55),
-    "stomach": (0.12, 0.50),
+    "large_bowel": (0.10, 0.50),
+    "small_bowel": (0.20, 0.60),
+    "stomach": (0.10, 0.55),
     "large_bowel_lining": (0.20, 0.45),
     "small_bowel_lining": (0.25, 0.55),
     "stomach_lining": (0.30, 0.65),
@@ -92,16 +94,20 @@ class _Painter:
             tissue: case.uniform(low, high) * (1 + 0.07 * day.standard_normal())
             for tissue, (low, high) in _BRIGHTNESS.items()
         }
-        self.texture = {organ: case.uniform(0.06, 0.30) for organ in ORGANS}
+        self.texture = {organ: case.uniform(0.08, 0.45) for organ in ORGANS}
         self.coarse = SmoothNoise(day, 14.0, self.grid)
         self.fine = SmoothNoise(day, 6.5, self.grid)
         self.bias = SmoothNoise(day, 190.0, self.grid)
         self.surface = SmoothNoise(day, 24.0, self.grid)
         self.contact = SmoothNoise(day, 35.0, self.grid)
+        self.mesentery = day.uniform(1.5, 2.3)
+        self.marbling = day.uniform(0.3, 1.5)
+        self.grain = day.uniform(0.02, 0.10)
+        self.blur = day.uniform(0.4, 1.0)
         self.bias_strength = day.uniform(0.08, 0.28)
         self.coil_strength = day.uniform(0.1, 0.6)
         self.gain = case.uniform(5000, 10500) * day.uniform(0.9, 1.1)
-        self.noise_level = day.uniform(0.004, 0.022)
+        self.noise_level = day.uniform(0.006, 0.035)
         self.ghost_strength = day.uniform(0.02, 0.07) if day.random() < 0.3 else 0.0
         self.ghost_shift = int(day.uniform(0.15, 0.5) * self.size.height)
         self.gamma = case.uniform(0.85, 1.2)
@@ -122,32 +128,38 @@ class _Painter:
         """Every shape and texture of one slice at the picture's own resolution."""
         displacement = self.anatomy.displacement(index)
         fields = self.anatomy.shapes(index, displacement)
-        fields |= self._organs(index, displacement, fields["cavity"])
+        fields |= self._organs(index, displacement, fields)
         fields |= {"coarse": self.coarse.at(index), "fine": self.fine.at(index), "bias": self.bias.at(index)}
         size = (self.size.width, self.size.height)
         return {name: cv2.resize(field.astype(np.float32), size) for name, field in fields.items()}
 
     def _organs(
-        self, index: int, displacement: tuple[np.ndarray, np.ndarray], cavity: np.ndarray
+        self, index: int, displacement: tuple[np.ndarray, np.ndarray], body: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         step_y, step_x = self.grid.step_mm
         rows, columns = np.indices(self.grid.shape, np.float32)
         rows += (displacement[0] / step_y).astype(np.float32)
         columns += (displacement[1] / step_x).astype(np.float32)
         roughness = 1.2 * self.surface.at(index)
+        limit = np.maximum(
+            body["cavity"] + 2.5, 2 - np.minimum.reduce([body[tissue] for tissue in _UNYIELDING])
+        )
         fields: dict[str, np.ndarray] = {}
         for organ, tube in self.tubes.items():
             for part, volume in (("", tube.surface), (" height", tube.height_in_lumen), (" fill", tube.fill)):
                 fields[organ + part] = cv2.remap(
                     volume[index], columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
                 )
-            fields[organ] = np.maximum(fields[organ] + roughness, cavity + 2.5)
+            fields[organ] = np.maximum(fields[organ] + roughness, limit)
         self._keep_apart(fields, index)
+        nearest = np.minimum.reduce([fields[organ] for organ in ORGANS])
+        # the liver gives way, with a little fat between
+        fields["liver"] = np.maximum(body["liver"], 2 - nearest)
         return fields
 
     def _keep_apart(self, fields: dict[str, np.ndarray], index: int) -> None:
         # drawn outlines of neighbours touch, and now and then overlap by a pixel or two
-        overlap_mm = 0.9 * self.contact.at(index) - 1.3
+        overlap_mm = 0.9 * self.contact.at(index) - 1.05
         for place, behind in enumerate(_FROM_BACK):
             for front in _FROM_BACK[place + 1 :]:
                 fields[behind] = np.maximum(fields[behind], -(fields[front] + overlap_mm))
@@ -163,7 +175,7 @@ class _Painter:
         self._cover(image, fields["wall"], tone["wall"] * (1 + 0.15 * coarse))
         self._cover(image, np.maximum(fields["rib"], fields["wall"]), tone["rib"])
         self._cover(image, fields["cavity"], tone["visceral_fat"] * (1 + 0.06 * coarse))
-        mesentery = np.maximum(fields["cavity"] + 8, 6 * (1.3 - fine))
+        mesentery = np.maximum(fields["cavity"] + 8, 6 * (self.mesentery - fine))
         self._cover(image, mesentery, tone["vessel"])
         for tissue, roughness in (
             ("lung", 0.5),
@@ -174,7 +186,9 @@ class _Painter:
         ):
             self._cover(image, fields[tissue], tone[tissue] * (1 + roughness * coarse))
         self._cover(image, fields["sinus"], tone["sinus"])
-        self._cover(image, fields["muscle"], tone["muscle"] * (1 + 0.25 * coarse))
+        self._cover(image, np.maximum(fields["liver"] + 6, 8 * (2.0 - fine)), tone["vessel"])
+        marbling = np.clip(fine - self.marbling, 0, 1) * (tone["visceral_fat"] - tone["muscle"])
+        self._cover(image, fields["muscle"], tone["muscle"] * (1 + 0.15 * coarse) + marbling)
         self._cover(image, fields["hip"], tone["wall"])
         self._cover(image, fields["hip"] + 3, tone["hip"])
         self._cover(image, fields["vessel"], tone["vessel"])
@@ -204,14 +218,14 @@ class _Painter:
 
     def _expose(self, tissues: np.ndarray, fields: dict[str, np.ndarray], z: float) -> np.ndarray:
         """From tissues to the numbers a scanner writes: ``(y, x)`` uint16."""
-        image = np.clip(tissues, 0, None) ** self.gamma
+        noise = self._noise.standard_normal((3, *tissues.shape), dtype=np.float32)
+        image = np.clip(tissues * (1 + self.grain * noise[2]), 0, None) ** self.gamma
         near_coil = self.coil_strength * np.exp(np.minimum(fields["skin"], 0) / 25)
         image *= np.exp(self.bias_strength * fields["bias"]) * (1 + near_coil)
-        image = cv2.GaussianBlur(image, (3, 3), 0.7)
+        image = cv2.GaussianBlur(image, (3, 3), self.blur)
         if self.ghost_strength:
             image += self.ghost_strength * np.roll(image, self.ghost_shift, axis=0)
-        noise = self.noise_level * self._noise.standard_normal((2, *image.shape), dtype=np.float32)
-        image = np.hypot(image + noise[0], noise[1])
+        image = np.hypot(image + self.noise_level * noise[0], self.noise_level * noise[1])
         image *= self._field_of_view(z)
         return np.clip(self.gain * image, 0, 65535).astype(np.uint16)
 

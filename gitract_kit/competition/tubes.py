@@ -73,7 +73,7 @@ def stomach(body: Body, case: np.random.Generator, day: np.random.Generator) -> 
         (-0.24, -0.28, top + 76, 9),
     ]
     points, radius = _along(body, course, case, day, case_jitter_mm=7.0, day_jitter_mm=3.0)
-    radius *= case.uniform(0.75, 1.15) * day.uniform(0.8, 1.15)
+    radius *= case.uniform(0.85, 1.35) * day.uniform(0.85, 1.2)
     return _filled(points, radius, day, gas_mean=-0.9, gas_spread=0.5, shared=0.7)
 
 
@@ -81,29 +81,29 @@ def large_bowel(body: Body, case: np.random.Generator, day: np.random.Generator)
     """From the caecum up on the right, across behind the belly wall, down on the left, into the pelvis."""
     top, end = body.stomach_top_mm, body.label_end_mm
     sag = case.uniform(-12, 35)
-    hepatic = case.uniform(70, 105)
+    hepatic = case.uniform(76, 112)
     course = [
         (-0.66, -0.05, end + 22, 19),
-        (-0.74, 0.12, end - 18, 22),
-        (-0.74, 0.22, 0.5 * (top + hepatic + end - 10), 21),
+        (-0.74, 0.12, end - 18, 21),
+        (-0.74, 0.22, 0.5 * (top + hepatic + end - 10), 20),
         (-0.64, 0.02, top + hepatic, 19),
         (-0.46, -0.42, top + hepatic + 10, 17),
         (-0.16, -0.70, top + 100 + sag, 17),
         (0.20, -0.70, top + 96 + sag, 17),
         (0.52, -0.46, top + 72 + 0.4 * sag, 16),
         (0.70, 0.02, top + 40, 17),
-        (0.79, 0.28, top + 62, 15),
-        (0.80, 0.30, top + 112, 13),
-        (0.76, 0.18, end - 26, 13),
-        (0.70, 0.02, end + 22, 13),
+        (0.79, 0.28, top + 62, 16),
+        (0.80, 0.30, top + 112, 15),
+        (0.76, 0.18, end - 26, 15),
+        (0.70, 0.02, end + 22, 15),
         (0.40, -0.12, end + 50, 14),
         (0.05, 0.10, end + 62, 14),
     ]
     points, radius = _along(body, course, case, day, case_jitter_mm=9.0, day_jitter_mm=4.0)
-    radius *= case.uniform(0.8, 1.1) * day.uniform(0.85, 1.15)
+    radius *= case.uniform(0.85, 1.25) * day.uniform(0.85, 1.15)
     length = np.arange(len(radius)) * STEP_MM
     haustra = np.sin(2 * np.pi * length / case.uniform(24, 34) + 2 * _wander(day, len(radius), 40.0))
-    radius *= 1 + 0.13 * haustra + 0.14 * _wander(day, len(radius), 60.0)
+    radius *= 1 + 0.18 * haustra + 0.14 * _wander(day, len(radius), 60.0)
     return _filled(points, radius, day, gas_mean=-0.6, gas_spread=0.9, shared=0.4)
 
 
@@ -117,20 +117,20 @@ def small_bowel(body: Body, case: np.random.Generator, day: np.random.Generator)
         (-0.12, 0.26, top + 122, 11),
         (0.20, 0.12, top + 110, 11),
     ]
-    course = duodenum + [(u, v, z, 11.5) for u, v, z in _loops(body, case)]
+    course = duodenum + [(u, v, z, 10.5) for u, v, z in _loops(body, case)]
     points, radius = _along(body, course, case, day, case_jitter_mm=4.0, day_jitter_mm=5.0)
     radius *= case.uniform(0.85, 1.2) * (1 + 0.16 * _wander(day, len(radius), 45.0))
     return _filled(points, radius, day, gas_mean=-1.5, gas_spread=0.6, shared=0.3)
 
 
-def _loops(body: Body, rng: np.random.Generator, count: int = 44, apart_mm: float = 23.0) -> list[tuple]:
+def _loops(body: Body, rng: np.random.Generator, count: int = 110, apart_mm: float = 22.0) -> list[tuple]:
     """Turning points of the loops in units of the cavity: spread out, then chained to the nearest one left."""
-    depth = body.label_end_mm + 40 - (body.stomach_top_mm + 85)
-    middle = (rng.uniform(0.05, 0.2), -0.2, body.stomach_top_mm + 85 + depth / 2)
-    reach = (rng.uniform(0.5, 0.62), 0.46, depth / 2)
+    depth = body.label_end_mm + 60 - (body.stomach_top_mm + 85)
+    middle = (rng.uniform(0.08, 0.25), -0.2, body.stomach_top_mm + 85 + depth / 2)
+    reach = (rng.uniform(0.55, 0.75), 0.52, depth / 2)
     unit = np.array([body.half_width, body.half_height, 1.0])
     kept: list[np.ndarray] = []
-    for candidate in rng.uniform(-1, 1, (600, 3)):
+    for candidate in rng.uniform(-1, 1, (900, 3)):
         place = (np.array(middle) + candidate * reach) * unit
         inside = (candidate[:2] ** 2).sum() < 1
         if inside and all(np.linalg.norm(place - other) > apart_mm for other in kept):
