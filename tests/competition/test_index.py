@@ -212,7 +212,9 @@ def test_sizes_that_differ_within_a_scan_name_both_files(root, other):
 
 def test_an_id_without_a_file_is_named(root):
     first_slice(root, "train").unlink()
-    with pytest.raises(DatasetError, match=r"train\.csv: ids without a file .*: 1; the first is case9_day27_slice_0001"):
+    with pytest.raises(
+        DatasetError, match=r"train\.csv: ids without a file .*: 1; the first is case9_day27_slice_0001"
+    ):
         build_index(root)
 
 
