@@ -198,6 +198,8 @@ class PredictionSettings:
     training scans, to prove that everything runs; ``header`` writes the header alone."""
     empty_test_scans: int = 2
     """How many training scans that is."""
+    max_failed_share: float = 0.05
+    """Share of scans that may fail in the hidden rerun, their rows left empty; more of them fail the run."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
@@ -211,6 +213,9 @@ class PredictionSettings:
             "prediction.on_empty_test",
             self.on_empty_test,
             f"one of {', '.join(known)}",
+        )
+        _require(
+            0 <= self.max_failed_share <= 1, "prediction.max_failed_share", self.max_failed_share, "0 to 1"
         )
         _require(
             self.empty_test_scans >= 1, "prediction.empty_test_scans", self.empty_test_scans, "1 or more"
