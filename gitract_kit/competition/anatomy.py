@@ -223,11 +223,19 @@ class Anatomy:
         left = ellipsoid(x, y, z, (-0.02 * a, -0.55 * b, dome + 48), (0.60 * a, 0.45 * b, 46 * reach))
         spleen = ellipsoid(x, y, z, (0.78 * a, 0.40 * b, dome + 66), (0.22 * a, 0.50 * b, 50 * reach))
         abdomen = np.maximum(inside, -lung)
+        top = self.body.stomach_top_mm
+        pancreas = np.minimum(
+            ellipsoid(x, y, z, (0.28 * a, 0.02 * b, top + 84), (0.40 * a, 0.13 * b, 15)),
+            ellipsoid(x, y, z, (-0.20 * a, 0.04 * b, top + 98), (0.14 * a, 0.18 * b, 22)),
+        )
+        gallbladder = ellipsoid(x, y, z, (-0.40 * a, -0.36 * b, top + 78), (0.12 * a, 0.22 * b, 26))
         return {
             "lung": lung,
             "heart": np.maximum(heart, inside + 2),
             "liver": np.maximum(np.minimum(right, left) + lumps, abdomen + 1),
             "spleen": np.maximum(spleen + 0.7 * lumps, abdomen + 1),
+            "pancreas": np.maximum(pancreas + 0.8 * lumps, abdomen + 1),
+            "gallbladder": np.maximum(gallbladder + 0.5 * lumps, abdomen + 1),
         }
 
     def _diaphragm(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ _BRIGHTNESS = {
     "liver": (0.20, 0.45),
     "spleen": (0.20, 0.50),
     "kidney": (0.25, 0.50),
+    "pancreas": (0.25, 0.55),
+    "gallbladder": (0.10, 0.90),
     "sinus": (0.55, 0.90),
     "vertebra": (0.25, 0.60),
     "canal": (0.15, 0.80),
@@ -187,6 +189,8 @@ class _Painter:
             ("kidney", 0.10),
         ):
             self._cover(image, fields[tissue], tone[tissue] * (1 + roughness * coarse))
+        self._cover(image, fields["pancreas"], tone["pancreas"] * (1 + 0.15 * fine))
+        self._cover(image, fields["gallbladder"], tone["gallbladder"])
         self._cover(image, fields["sinus"], tone["sinus"])
         self._cover(image, np.maximum(fields["liver"] + 6, 8 * (2.0 - fine)), tone["vessel"])
         marbling = np.clip(fine - self.marbling, 0, 1) * (tone["visceral_fat"] - tone["muscle"])
