@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import numpy as np
@@ -10,11 +11,14 @@ import torch
 from gitract_kit.data.inputs import ScanInputs
 from gitract_kit.data.scans import Scan
 from gitract_kit.errors import SettingsError
-from gitract_kit.inference.tta import average_views, check_tta, count_views
+from gitract_kit.inference.tta import average_views, count_views
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.settings import Settings
 
 __all__ = ["Member", "NetworkMember"]
+
+# scans are predicted side by side, and two networks at once would only take each other's memory and cores
+_NETWORK_LOCK = threading.Lock()
 
 
 class Member(Protocol):
@@ -26,6 +30,14 @@ class Member(Protocol):
     """Class names in the order of its probabilities."""
     weight: float
     """Its share of the ensemble's mean, relative to the others'."""
+    group: str
+    """Members of one group are folds of one network: with little time left, one stands for them all."""
+    passes: int
+    """Forward passes a slice."""
+
+    def without_tta(self) -> Member:
+        """Return this member with one forward pass a slice."""
+        ...
 
     def predict(self, scan: Scan) -> np.ndarray:
         """Return (z, organ, y, x) float16 or float32 probabilities at the scan's own size."""
@@ -51,35 +63,33 @@ class NetworkMember:
         *,
         name: str = "network",
         weight: float = 1.0,
+        group: str = "",
     ) -> None:
         self.name = name
+        self.group = group or name
         self.organs = settings.organs
         self.weight = weight
         self.settings = settings
         self.tta = settings.prediction.tta if tta is None else tta
         self.batch_size = settings.prediction.batch_size if batch_size is None else batch_size
-        check_tta(self.tta)
         if self.batch_size < 1:
             raise SettingsError(f"prediction.batch_size is {self.batch_size}; it must be 1 or more")
         self.device = torch.device(device)
+        self.passes = count_views(self.tta)
         # measured on 2 CPU cores: a third less time than the default layout; GPUs with tensor cores want it too
         self._network = network.eval().to(self.device, memory_format=torch.channels_last)
 
-    @property
-    def passes(self) -> int:
-        """Forward passes a slice."""
-        return count_views(self.tta)
-
-    def with_prediction(self, *, tta: str | None = None, batch_size: int | None = None) -> NetworkMember:
-        """Return this member with another augmentation or batch size; the network is shared."""
+    def without_tta(self) -> NetworkMember:
+        """Return this member with one forward pass a slice; the network is shared."""
         return NetworkMember(
             self._network,
             self.settings,
             self.device,
-            self.tta if tta is None else tta,
-            self.batch_size if batch_size is None else batch_size,
+            "none",
+            self.batch_size,
             name=self.name,
             weight=self.weight,
+            group=self.group,
         )
 
     def predict(self, scan: Scan) -> np.ndarray:
@@ -94,9 +104,10 @@ class NetworkMember:
             try:
                 on_grid = self._forward(planes[positions[start:stop]])
             except torch.OutOfMemoryError:
-                if self.batch_size == 1:
+                if stop - start == 1:
                     raise
-                self.batch_size //= 2
+                # of what was tried: another scan's thread may have halved it meanwhile
+                self.batch_size = min(self.batch_size, (stop - start + 1) // 2)
                 continue
             probabilities[start:stop] = inputs.geometry.inverse(on_grid)
             start = stop
@@ -106,7 +117,8 @@ class NetworkMember:
     def _forward(self, windows: torch.Tensor) -> np.ndarray:
         """(b, slices, H, W) float32 windows to (b, organ, H, W) float32 probabilities."""
         windows = windows.contiguous(memory_format=torch.channels_last)
-        return average_views(self._probabilities, windows, self.tta).cpu().numpy()
+        with _NETWORK_LOCK:
+            return average_views(self._probabilities, windows, self.tta).cpu().numpy()
 
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, select_precision(self.device)):

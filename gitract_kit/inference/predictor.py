@@ -1,31 +1,31 @@
-"""From a competition folder to its submission, one scan in memory at a time."""
+"""From a competition folder to its submission, a few scans in memory at a time."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
-from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
-from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.errors import GitractError, SettingsError
+from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
 from gitract_kit.inference.ensemble import Ensemble
+from gitract_kit.inference.faults import FaultLog, PredictionError, in_rerun
 from gitract_kit.inference.member import Member
 from gitract_kit.inference.postprocess import apply_threshold, by_organ, drop_small_components
-from gitract_kit.inference.record import PredictionSummary, ScanRecord, write_record
+from gitract_kit.inference.record import PredictionSummary, write_record
 from gitract_kit.inference.rows import SubmissionRows, start_submission
-from gitract_kit.inference.slices import find_slices
+from gitract_kit.inference.run import PredictionRun, sigterm_as_exit
+from gitract_kit.inference.slices import find_slices, wanted_slices
 from gitract_kit.settings import PredictionSettings
 
 __all__ = ["PredictionSummary", "Predictor"]
-
-_SAVE_EVERY_S = 60.0
 
 
 class Predictor:
@@ -41,9 +41,12 @@ class Predictor:
         organs: Sequence[str] | None = None,
         *,
         layout: Layout = UW_MADISON,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._members = tuple(members)
         self._ensemble = Ensemble(members)
         self._settings = prediction
+        self._clock = clock
         self.organs = self._ensemble.organs
         if organs is not None and tuple(organs) != self.organs:
             raise SettingsError(
@@ -56,8 +59,7 @@ class Predictor:
 
     def predict_scan(self, scan: Scan) -> np.ndarray:
         """Return the masks of ``scan``: (z, organ, y, x) bool at its own size."""
-        masks = apply_threshold(self._ensemble.predict(scan), self._thresholds)
-        return drop_small_components(masks, self._min_px)
+        return self._predict_masks(scan, self._ensemble)
 
     def predict(
         self,
@@ -66,6 +68,8 @@ class Predictor:
         *,
         split: str = "test",
         sample: str | Path | None = None,
+        budget_s: float | None = None,
+        rerun: bool | None = None,
         progress: bool = True,
     ) -> PredictionSummary:
         """Write the submission of ``root/split`` to ``output``, and ``run.json`` beside it.
@@ -74,55 +78,109 @@ class Predictor:
         where it is missing or a mere header, the slices' own in natural order. A valid submission stands from
         the start: first every row empty, then with what is done so far, each time replaced as a whole. Where
         there is no test scan at all, ``prediction.on_empty_test`` says what happens.
+
+        With ``budget_s`` the run ends in that many seconds: it does less for each scan, and in the end leaves rows
+        empty, rather than overrun; ``run.json`` says what was done to which scan.
+
+        A fault stops the run with an error that names the file. In the hidden rerun (``rerun``; None asks the
+        environment) the rows of its scan stay empty and the run goes on; where more scans fail than
+        ``prediction.max_failed_share``, a `PredictionError` is raised once everything is written.
         """
-        start = time.monotonic()
+        start = self._clock()
         output = Path(output)
-        rows = start_submission(root, output, self._layout, split=split, sample=sample)
-        split, index = find_slices(root, split, self._settings, self._layout, rows_wanted=len(rows) > 0)
-        if len(rows):
-            index = _wanted_scans(index, rows)
-        else:
-            rows = SubmissionRows.of_slices(index["id"], self._layout)
-        records = tuple(self._predict_scans(index, rows, output, progress))
-        rows.write(output, sizes=index)
-        summary = PredictionSummary(output, len(rows), split, records, time.monotonic() - start)
-        write_record(summary, self._about())
+        faults = FaultLog(tolerant=in_rerun() if rerun is None else rerun)
+        with sigterm_as_exit():
+            rows = start_submission(root, output, self._layout, split=split, sample=sample)
+            split, index = find_slices(
+                root, split, self._settings, self._layout, faults, rows_wanted=len(rows) > 0
+            )
+            if len(rows):
+                index = wanted_slices(index, rows, faults)
+            else:
+                rows = SubmissionRows.of_slices(index["id"], self._layout)
+            levels = self._plan(index, budget_s)
+            budget = Budget(math.inf if budget_s is None else budget_s, levels, self._clock, start)
+            run = self._create_run(rows, output, budget, levels, faults, progress)
+            run.predict_scans(index)
+            _write(rows, output, index)
+        summary = PredictionSummary(
+            output,
+            len(rows),
+            split,
+            tuple(run.records),
+            self._clock() - start,
+            tuple(faults.faults),
+            faults.tolerant,
+        )
+        write_record(summary, self._about(levels, budget_s))
+        faults.check_share(len({*index["scan"], *faults.lost_scans}), self._settings.max_failed_share)
         return summary
 
-    def _predict_scans(
-        self, index: pd.DataFrame, rows: SubmissionRows, output: Path, progress: bool
-    ) -> Iterator[ScanRecord]:
-        saved = time.monotonic()
-        scans = list(iterate_scans(index))
-        for name, slices in tqdm(scans, desc="predicting", unit="scan", disable=not progress):
-            start = time.monotonic()
-            scan = decode_scan(slices)
-            self._fill(rows, scan, self.predict_scan(scan))
-            if time.monotonic() - saved > _SAVE_EVERY_S:
-                rows.write(output)
-                saved = time.monotonic()
-            yield ScanRecord(name, len(slices), "full", time.monotonic() - start)
+    def _predict_masks(self, scan: Scan, ensemble: Ensemble) -> np.ndarray:
+        masks = apply_threshold(ensemble.predict(scan), self._thresholds)
+        return drop_small_components(masks, self._min_px)
 
-    def _fill(self, rows: SubmissionRows, scan: Scan, masks: np.ndarray) -> None:
-        for number, organ in enumerate(self.organs):
-            rows.fill(scan.ids, organ, rle_encode_batch(masks[:, number]))
+    def _create_run(
+        self,
+        rows: SubmissionRows,
+        output: Path,
+        budget: Budget,
+        levels: Sequence[Level],
+        faults: FaultLog,
+        progress: bool,
+    ) -> PredictionRun:
+        ensembles = {level: self._ensemble_at(level) for level in levels}
 
-    def _about(self) -> dict[str, object]:
-        members = [{"name": member.name, "weight": member.weight} for member in self._ensemble.members]
+        def predict_masks(scan: Scan, level: Level) -> np.ndarray:
+            return self._predict_masks(scan, ensembles[level])
+
+        return PredictionRun(rows, output, self.organs, predict_masks, budget, faults, progress=progress)
+
+    def _ensemble_at(self, level: Level) -> Ensemble:
+        members = [self._members[position] for position in level.members]
+        return Ensemble([member if level.tta else member.without_tta() for member in members])
+
+    def _plan(self, index: pd.DataFrame, budget_s: float | None) -> list[Level]:
+        """The levels, with their costs where there is a budget to keep."""
+        levels = plan_levels(self._members)
+        if budget_s is None:
+            return levels[:1]
+        seconds = self._time_members(index)
+        return [
+            dataclasses.replace(
+                level,
+                cost_s=sum(
+                    seconds[position] * (self._members[position].passes if level.tta else 1)
+                    for position in level.members
+                ),
+            )
+            for level in levels
+        ]
+
+    def _time_members(self, index: pd.DataFrame) -> list[float]:
+        for _, slices in iterate_scans(index):
+            try:
+                return time_members(self._members, decode_scan(slices.head(4)), self._clock)
+            except GitractError:
+                # its turn comes, and with it the fault is told
+                continue
+        return [0.0] * len(self._members)
+
+    def _about(self, levels: Sequence[Level], budget_s: float | None) -> dict[str, object]:
         return {
             "organs": list(self.organs),
-            "members": members,
+            "members": [{"name": member.name, "weight": member.weight} for member in self._members],
             "prediction": dataclasses.asdict(self._settings),
+            "budget_s": budget_s,
+            "levels": [{"name": level.name, "seconds_a_slice": level.cost_s} for level in levels],
         }
 
 
-def _wanted_scans(index: pd.DataFrame, rows: SubmissionRows) -> pd.DataFrame:
-    """The slices of the scans that rows are wanted of, whole: a slice without a row is still a neighbour."""
-    wanted = index["id"].isin(rows.ids)
-    without_file = set(rows.ids) - set(index["id"])
-    if without_file:
-        first = next(slice_id for slice_id in rows.ids if slice_id in without_file)
-        raise DatasetError(
-            f"{len(without_file)} ids of the sample have no file; the first is {first}: complete the test folder"
-        )
-    return index[index["scan"].isin(index.loc[wanted, "scan"].unique())]
+def _write(rows: SubmissionRows, output: Path, index: pd.DataFrame) -> None:
+    try:
+        rows.write(output, sizes=index)
+    except OSError as error:
+        raise PredictionError(
+            f"{output} could not be replaced ({error.strerror}): the file that stands is whole, but older; "
+            "make room on the disk and predict again"
+        ) from error

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gitract_kit import __version__
 from gitract_kit.files import write_text_atomic
+from gitract_kit.inference.faults import Fault
 
 __all__ = ["PredictionSummary", "ScanRecord", "write_record"]
 
@@ -25,7 +27,8 @@ class ScanRecord:
     scan: str
     slices: int
     done: str
-    """``full`` where every member saw it with all its augmentation."""
+    """``full`` where every member saw it with all its augmentation, else the level that the budget left, or why its
+    rows are empty."""
     seconds: float
 
 
@@ -39,6 +42,16 @@ class PredictionSummary:
     """The folder that was read: ``train`` where there was no test scan to predict."""
     scans: tuple[ScanRecord, ...]
     seconds: float
+    faults: tuple[Fault, ...] = ()
+    """What went wrong and was lived with; outside the hidden rerun nothing is."""
+    rerun: bool = False
+    """Whether it was Kaggle's hidden rerun."""
+
+    def __str__(self) -> str:
+        source = "" if self.split == "test" else f" of {self.split}/, as there is no test scan"
+        faults = f"; {len(self.faults)} faults" if self.faults else ""
+        scans = f"{len(self.scans)} scans{source} in {self.seconds:.0f} s{faults}"
+        return f"{self.output}: {self.rows} rows, {scans}; what was done to which scan is in {self.record}"
 
     @property
     def record(self) -> Path:
@@ -54,8 +67,6 @@ def write_record(summary: PredictionSummary, about: Mapping[str, Any]) -> None:
 
 
 def _versions() -> dict[str, str]:
-    from gitract_kit import __version__
-
     found = {name: _version(name) for name in _PACKAGES}
     return {"gitract-kit": __version__, "python": platform.python_version(), **found}
 

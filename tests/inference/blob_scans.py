@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -72,6 +72,11 @@ class FixedMember:
     name: str = "fixed"
     weight: float = 1.0
     organs: tuple[str, ...] = ORGANS
+    group: str = "fixed"
+    passes: int = 1
+
+    def without_tta(self) -> FixedMember:
+        return replace(self, passes=1)
 
     def predict(self, scan: Scan) -> np.ndarray:
         answer = np.empty((len(scan.volume), len(self.organs), *scan.shape), dtype=np.float16)

@@ -107,7 +107,7 @@ def test_out_of_memory_halves_the_batch_for_good():
     member = NetworkMember(network, see_through_settings(), tta="none", batch_size=8)
     scan = make_scan(slices=6)
     np.testing.assert_array_equal(member.predict(scan), see_through().predict(scan))
-    assert network.sizes == [6, 4, 2, 2, 2]
+    assert network.sizes == [6, 3, 2, 2, 2]
     assert member.batch_size == 2
 
 
@@ -117,9 +117,9 @@ def test_one_slice_that_does_not_fit_is_an_error():
         member.predict(make_scan())
 
 
-def test_other_prediction_settings_share_the_network():
+def test_member_without_tta_shares_the_network():
     member = see_through("hflip")
-    plain = member.with_prediction(tta="none")
+    plain = member.without_tta()
     assert (member.passes, plain.passes) == (2, 1)
     assert plain._network is member._network
     assert (plain.name, plain.weight, plain.batch_size) == (member.name, member.weight, member.batch_size)

@@ -11,7 +11,7 @@ from blob_scans import FixedMember, draw_blob, make_scan, see_through, write_sam
 
 from gitract_kit.competition.layout import ORGANS
 from gitract_kit.competition.rle import rle_decode, rle_encode
-from gitract_kit.errors import DatasetError, ScanError, SettingsError, SubmissionError
+from gitract_kit.errors import DatasetError, SettingsError, SubmissionError
 from gitract_kit.inference.predictor import Predictor
 from gitract_kit.settings import PredictionSettings
 
@@ -82,16 +82,6 @@ def test_twice_is_the_same_file(make_root, tmp_path):
     for file in files:
         predictor().predict(root, file, progress=False)
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_slice_without_a_row_is_still_a_neighbour(make_root, tmp_path):
-    root = make_root({"case1_day0": (40, 48)})
-    table = read(root / "sample_submission.csv")
-    full = read(predictor().predict(root, tmp_path / "full.csv", progress=False).output)
-    table[table.id.str.endswith("3")].to_csv(root / "sample_submission.csv", index=False)
-    part = read(predictor().predict(root, tmp_path / "part.csv", progress=False).output)
-    assert part.predicted.tolist() == full.predicted[full.id.str.endswith("3")].tolist()
-    assert len(part) == 3
 
 
 def test_without_a_sample_the_rows_are_the_slices_in_natural_order(make_root, tmp_path):
@@ -194,25 +184,6 @@ def test_rows_without_any_scan_are_an_error_and_leave_the_empty_submission(make_
     with pytest.raises(DatasetError, match="has no test"):
         predictor().predict(root, tmp_path / "submission.csv", progress=False)
     pd.testing.assert_frame_equal(read(tmp_path / "submission.csv"), read(root / "sample_submission.csv"))
-
-
-def test_id_without_a_file_is_named(make_root, tmp_path):
-    root = make_root()
-    write_sample(root, ["case7_day3_slice_0001", "case7_day3_slice_0009", "case99_day0_slice_0001"])
-    with pytest.raises(
-        DatasetError, match="2 ids of the sample have no file; the first is case7_day3_slice_0009"
-    ):
-        predictor().predict(root, tmp_path / "submission.csv", progress=False)
-    assert len(read(tmp_path / "submission.csv")) == 9
-
-
-def test_torn_slice_is_named(make_root, tmp_path):
-    root = make_root()
-    path = next((root / "test" / "case7").rglob("slice_0002*.png"))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ScanError, match=path.name):
-        predictor().predict(root, tmp_path / "submission.csv", progress=False)
-    assert len(read(tmp_path / "submission.csv")) == 24
 
 
 def test_sample_that_repeats_a_row_is_refused(make_root, tmp_path):

@@ -1,0 +1,123 @@
+"""A time budget: what is still done for a scan so that the whole run ends in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gitract_kit.data.scans import Scan
+from gitract_kit.inference.member import Member
+
+__all__ = ["Budget", "Level", "plan_levels", "time_members"]
+
+Clock = Callable[[], float]
+
+_PROBE_SLICES = 4
+# decoding, clean-up and encoding beside the network, until the first scans tell
+_FIRST_RATE = 1.5
+_MARGIN = 1.05
+# for the last write: a share of the budget, and at most a minute
+_RESERVE_SHARE, _RESERVE_S = 0.02, 60.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One way to predict a scan, of several that cost less and less."""
+
+    name: str
+    """What the log and ``run.json`` call it."""
+    members: tuple[int, ...]
+    """Positions of the members that take part."""
+    tta: bool
+    """Whether they look at all their views or at one."""
+    cost_s: float = 0.0
+    """Seconds a slice that its forward passes take, as timed before the first scan."""
+
+
+def plan_levels(members: Sequence[Member]) -> list[Level]:
+    """Return the levels of an ensemble, dearest first: full, without TTA, fewer folds, fewer members.
+
+    Members of one group are folds of one network. The last level keeps the heaviest group alone.
+    """
+    everyone = tuple(range(len(members)))
+    groups: dict[str, list[int]] = {}
+    for position, member in enumerate(members):
+        groups.setdefault(member.group, []).append(position)
+    halved = sorted(fold for group in groups.values() for fold in group[: math.ceil(len(group) / 2)])
+    single = sorted(group[0] for group in groups.values())
+    heaviest = max(groups.values(), key=lambda group: sum(members[position].weight for position in group))
+    levels = [
+        Level("full", everyone, tta=True),
+        Level("without TTA", everyone, tta=False),
+        Level("half of the folds", tuple(halved), tta=False),
+        Level("one fold of each network", tuple(single), tta=False),
+        Level("one member", (heaviest[0],), tta=False),
+    ]
+    augmented = any(member.passes > 1 for member in members)
+    distinct = {(level.members, level.tta and augmented): level for level in reversed(levels)}
+    return [level for level in levels if level in distinct.values()]
+
+
+def time_members(members: Sequence[Member], scan: Scan, clock: Clock) -> list[float]:
+    """Return the seconds that each member takes for a slice without TTA, timed on a few slices of ``scan``."""
+    few = _cut(scan, min(_PROBE_SLICES, len(scan.volume)))
+    seconds = []
+    for member in members:
+        plain = member.without_tta()
+        # the first call also loads kernels and picks algorithms
+        plain.predict(_cut(scan, 1))
+        start = clock()
+        plain.predict(few)
+        seconds.append((clock() - start) / len(few.volume))
+    return seconds
+
+
+def _cut(scan: Scan, slices: int) -> Scan:
+    return replace(
+        scan, ids=scan.ids[:slices], slice_numbers=scan.slice_numbers[:slices], volume=scan.volume[:slices]
+    )
+
+
+class Budget:
+    """Decides before each scan how it is predicted, so that ``budget_s`` seconds from ``start`` are not overrun.
+
+    ``levels`` carry their costs; how many seconds a second of cost really takes is learned from the scans that are
+    done. Where even the last level does not fit, the answer is None: the scan's rows stay empty.
+    """
+
+    def __init__(self, budget_s: float, levels: Sequence[Level], clock: Clock, start: float) -> None:
+        self._deadline = start + budget_s - min(_RESERVE_SHARE * budget_s, _RESERVE_S)
+        self._levels = levels
+        self._clock = clock
+        self._begun: float | None = None
+        self._in_flight = 0.0
+        self._done = 0.0
+        self._rate = _FIRST_RATE
+
+    def choose(self, slices: int, remaining: int) -> Level | None:
+        """Return the level for the next scan of ``slices``, the first of ``remaining`` slices that are not begun."""
+        for level in self._levels:
+            if self._fits(level.cost_s * remaining):
+                return self._begin(level, slices)
+        # not everything fits any more: then whatever still does
+        last = self._levels[-1]
+        return self._begin(last, slices) if self._fits(last.cost_s * slices) else None
+
+    def finish(self, level: Level, slices: int, *, failed: bool = False) -> None:
+        """Learn from a scan that is done; one that failed says nothing about the rate."""
+        work = level.cost_s * slices
+        self._in_flight -= work
+        if failed or not work:
+            return
+        self._done += work
+        self._rate = (self._clock() - self._begun) / self._done
+
+    def _fits(self, work: float) -> bool:
+        return self._clock() + _MARGIN * self._rate * (self._in_flight + work) <= self._deadline
+
+    def _begin(self, level: Level, slices: int) -> Level:
+        if self._begun is None:
+            self._begun = self._clock()
+        self._in_flight += level.cost_s * slices
+        return level

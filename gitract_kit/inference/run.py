@@ -1,0 +1,147 @@
+"""One prediction under way: scans in, rows out, and a file that is valid at every moment."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from gitract_kit.competition.rle import rle_encode_batch
+from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
+from gitract_kit.inference.budget import Budget, Level
+from gitract_kit.inference.faults import FaultLog
+from gitract_kit.inference.pipeline import overlap
+from gitract_kit.inference.record import ScanRecord
+from gitract_kit.inference.rows import SubmissionRows
+
+__all__ = ["PredictionRun", "sigterm_as_exit"]
+
+_SAVE_EVERY_S = 60.0
+_FALLBACK = "empty rows: no time left"
+_FAILED = "empty rows: failed"
+
+
+@dataclass
+class PredictionRun:
+    """What one call of `Predictor.predict` holds on to."""
+
+    rows: SubmissionRows
+    output: Path
+    organs: Sequence[str]
+    predict_masks: Callable[[Scan, Level], np.ndarray]
+    budget: Budget
+    faults: FaultLog
+    in_flight: int = 2
+    """Scans in memory at once."""
+    progress: bool = True
+    records: list[ScanRecord] = field(default_factory=list)
+
+    def predict_scans(self, index: pd.DataFrame) -> None:
+        """Predict every scan of ``index`` into the rows; faults go to the log, which may raise them.
+
+        Where the process is told to end, what is done so far is written before it does.
+        """
+        names = index["scan"].nunique()
+        saved = time.monotonic()
+        try:
+            with tqdm(total=names, desc="predicting", unit="scan", disable=not self.progress) as bar:
+                for future in overlap(self._jobs(index), self.in_flight):
+                    self._take(future)
+                    bar.update()
+                    if time.monotonic() - saved > _SAVE_EVERY_S:
+                        self._save_part()
+                        saved = time.monotonic()
+        except (KeyboardInterrupt, SystemExit):
+            self._save_part()
+            raise
+
+    def _jobs(self, index: pd.DataFrame) -> Iterator[Callable[[], _Outcome]]:
+        """A job for each scan; how it is predicted is decided when there is room for it."""
+        remaining = len(index)
+        previous = None
+        for name, slices in iterate_scans(index):
+            level = self.budget.choose(len(slices), remaining)
+            remaining -= len(slices)
+            if level != previous and (previous is not None or level is None):
+                self._say(f"from {name} on: {level.name if level else _FALLBACK}")
+            previous = level
+            yield partial(self._predict, name, slices, level)
+
+    def _predict(self, name: str, slices: pd.DataFrame, level: Level | None) -> _Outcome:
+        """Runs in a thread of its own; an error is part of the outcome, so that its scan is known."""
+        start = time.monotonic()
+        outcome = _Outcome(name, len(slices), level)
+        if level is None:
+            return outcome
+        try:
+            scan = decode_scan(slices)
+            masks = self.predict_masks(scan, level)
+            outcome.ids = scan.ids
+            outcome.rles = [rle_encode_batch(masks[:, organ]) for organ in range(len(self.organs))]
+        except Exception as error:
+            outcome.error = error
+        outcome.seconds = time.monotonic() - start
+        return outcome
+
+    def _take(self, future) -> None:
+        outcome: _Outcome = future.result()
+        if outcome.level is not None:
+            self.budget.finish(outcome.level, outcome.slices, failed=outcome.error is not None)
+        if outcome.error is not None:
+            self.faults.note(outcome.error, outcome.scan)
+            self._say(f"{outcome.scan} failed: {outcome.error}")
+        for organ, rles in zip(self.organs, outcome.rles, strict=False):
+            self.rows.fill(outcome.ids, organ, rles)
+        self.records.append(outcome.record())
+
+    def _save_part(self) -> None:
+        try:
+            self.rows.write(self.output)
+        except OSError as error:
+            # the file that stands is whole; the last write will tell whether the disk has room again
+            self._say(f"{self.output} could not be replaced ({error.strerror}); the one before stands")
+
+    def _say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+
+@dataclass
+class _Outcome:
+    scan: str
+    slices: int
+    level: Level | None
+    ids: Sequence[str] = ()
+    rles: list[list[str]] = field(default_factory=list)
+    error: Exception | None = None
+    seconds: float = 0.0
+
+    def record(self) -> ScanRecord:
+        done = _FALLBACK if self.level is None else self.level.name
+        return ScanRecord(self.scan, self.slices, _FAILED if self.error else done, self.seconds)
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """Within it, SIGTERM raises ``SystemExit(143)`` in the main thread; in other threads it is left as it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
