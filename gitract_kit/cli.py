@@ -171,7 +171,7 @@ def _add_predict(verbs) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from gitract_kit.shipping.bundle import predict_bundles
+    from gitract_kit.shipping.submit import predict_bundles
 
     summary = predict_bundles(
         options.bundle, options.root, options.out, split=options.split, device=options.device

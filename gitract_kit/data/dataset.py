@@ -39,6 +39,10 @@ class SliceDataset:
         self._inputs: dict[str, ScanInputs] = {}
         self._augmentation = create_augmentation(settings.augmentation) if augment else None
 
+    def __getstate__(self) -> dict[str, object]:
+        # sent to a worker, a mapped scan would travel as a copy of all its bytes; the worker maps it itself
+        return {**self.__dict__, "_inputs": {}}
+
     def __len__(self) -> int:
         return len(self._samples)
 

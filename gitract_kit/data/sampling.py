@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-__all__ = ["draw_samples"]
+from gitract_kit.settings import TrainingSettings
+
+__all__ = ["EpochDraws", "draw_samples"]
+
+
+class EpochDraws:
+    """A loader's sampler: the draws of epoch ``epoch``, which the trainer counts up."""
+
+    def __init__(self, holds_organ: np.ndarray, settings: TrainingSettings) -> None:
+        self.epoch = 0
+        self._holds_organ, self._settings = holds_organ, settings
+
+    def __len__(self) -> int:
+        return self._settings.samples_per_epoch or len(self._holds_organ)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        draws = draw_samples(
+            self._holds_organ,
+            seed=self._settings.seed,
+            epoch=self.epoch,
+            count=len(self),
+            empty_share=self._settings.empty_share,
+        )
+        return iter(draws)
 
 
 def draw_samples(

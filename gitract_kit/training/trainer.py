@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.prepare import Prepared, load_prepared, prepare
-from gitract_kit.data.sampling import draw_samples
+from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.errors import SettingsError, TrainingError
 from gitract_kit.models import create_loss, create_model
 from gitract_kit.models.forward import autocast, select_precision
@@ -127,6 +127,8 @@ class _Trainer:
         self.validation = Validation(
             SliceDataset(held_out, prepared.scan_folder, settings, augment=False), held_out, settings
         )
+        self.draws = EpochDraws(self.data.holds_organ(), settings.training)
+        self.loader = self._create_loader()
         self._create_network()
         self.history = History(folder)
         self.epoch, self.best = 0, -math.inf
@@ -147,7 +149,7 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
         )
-        steps = self._steps_per_epoch()
+        steps = len(self.loader)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: cosine_factor(
@@ -156,10 +158,6 @@ class _Trainer:
         )
         self.precision = select_precision(self.device, chosen.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
-
-    def _steps_per_epoch(self) -> int:
-        drawn = self.settings.training.samples_per_epoch or len(self.data)
-        return max(1, drawn // self.settings.training.batch_size)
 
     def fit(self) -> FoldResult:
         """Train the epochs that are left, and write the held-out probabilities of the kept weights."""
@@ -173,32 +171,36 @@ class _Trainer:
 
     def _train_epoch(self) -> float:
         self.network.train()
-        total, batches = 0.0, self._batches()
-        with tqdm(batches, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress) as bar:
+        self.draws.epoch = self.epoch
+        total = 0.0
+        with tqdm(
+            self.loader, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress
+        ) as bar:
             for images, masks in bar:
                 loss = self._step(images, masks)
                 total += loss
                 bar.set_postfix(loss=f"{loss:.3f}")
-        return total / len(batches)
+        return total / len(self.loader)
 
-    def _batches(self) -> DataLoader:
+    def _create_loader(self) -> DataLoader:
         chosen = self.settings.training
-        samples = draw_samples(
-            self.data.holds_organ(),
-            seed=chosen.seed,
-            epoch=self.epoch,
-            count=chosen.samples_per_epoch,
-            empty_share=chosen.empty_share,
-        )
+        workers = {}
+        if chosen.workers:
+            workers = {
+                # fork would copy locks that OpenCV's and torch's threads hold, and the workers would wait for ever
+                "multiprocessing_context": "forkserver",
+                "persistent_workers": True,
+                "worker_init_fn": _one_thread,
+            }
         return DataLoader(
             self.data,
-            sampler=samples,
+            sampler=self.draws,
             batch_size=chosen.batch_size,
             # a last batch of one slice would leave batch normalisation nothing to average over
-            drop_last=len(samples) > chosen.batch_size,
+            drop_last=len(self.draws) > chosen.batch_size,
             num_workers=chosen.workers,
-            worker_init_fn=_one_thread,
             pin_memory=self.device.type == "cuda",
+            **workers,
         )
 
     def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:

@@ -1,0 +1,42 @@
+"""What the inference notebook calls: bundles and a competition folder in, a submission out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gitract_kit.errors import BundleError
+from gitract_kit.inference.predictor import PredictionSummary, Predictor
+from gitract_kit.shipping.bundle import load_bundle
+
+__all__ = ["predict_bundles"]
+
+
+def predict_bundles(
+    bundles: Sequence[str | Path],
+    root: str | Path,
+    output: str | Path,
+    *,
+    split: str = "test",
+    device: str | None = None,
+    progress: bool = True,
+) -> PredictionSummary:
+    """Write the submission of ``root/split`` to ``output`` with all members of ``bundles``; return what was done.
+
+    Thresholds and the rest of the prediction settings are those of the first bundle. ``device`` is a GPU where there
+    is one, unless named. Bundles of other organs than the first are a `BundleError`.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = [load_bundle(folder, device=device) for folder in bundles]
+    first = loaded[0]
+    for bundle in loaded:
+        if (bundle.layout, bundle.organs) != (first.layout, first.organs):
+            raise BundleError(
+                f"{bundle.folder} predicts {', '.join(bundle.organs)} of {bundle.layout}, "
+                f"{first.folder} {', '.join(first.organs)} of {first.layout}; bundles of one layout combine"
+            )
+    members = [member for bundle in loaded for member in bundle.members]
+    predictor = Predictor(members, first.prediction, first.organs)
+    return predictor.predict(root, output, split=split, progress=progress)
