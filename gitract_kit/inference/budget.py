@@ -95,6 +95,11 @@ class Budget:
         self._done = 0.0
         self._rate = _FIRST_RATE
 
+    @property
+    def full(self) -> Level:
+        """The level of a run with time enough."""
+        return self._levels[0]
+
     def choose(self, slices: int, remaining: int) -> Level | None:
         """Return the level for the next scan of ``slices``, the first of ``remaining`` slices that are not begun."""
         for level in self._levels:

@@ -68,11 +68,11 @@ class PredictionRun:
     def _jobs(self, index: pd.DataFrame) -> Iterator[Callable[[], _Outcome]]:
         """A job for each scan; how it is predicted is decided when there is room for it."""
         remaining = len(index)
-        previous = None
+        previous = self.budget.full
         for name, slices in iterate_scans(index):
             level = self.budget.choose(len(slices), remaining)
             remaining -= len(slices)
-            if level != previous and (previous is not None or level is None):
+            if level != previous:
                 self._say(f"from {name} on: {level.name if level else _FALLBACK}")
             previous = level
             yield partial(self._predict, name, slices, level)
