@@ -74,17 +74,17 @@ def build_index(
 def _split_folder(root: Path, split: str) -> Path:
     if split not in _SPLITS:
         raise SettingsError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DatasetError(f"{root} is not a folder: give the folder that holds train.csv and train/")
     folder = root / split
-    if not folder.is_dir() or not _entries(folder):
+    if not os.path.isdir(folder) or not _entries(folder):
         raise DatasetError(_nothing_there(root, split))
     return folder
 
 
 def _labels_path(root: Path) -> Path:
     path = root / "train.csv"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DatasetError(_nothing_there(root, path.name))
     return path
 

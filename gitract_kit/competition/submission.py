@@ -123,7 +123,7 @@ def _as_table(predictions: Mapping[str, Sequence[str]] | pd.DataFrame, layout: L
         return predictions
     n_organs = len(layout.organs)
     for slice_id, rles in predictions.items():
-        if isinstance(rles, str) or len(rles) != n_organs:
+        if isinstance(rles, str) or not isinstance(rles, Sequence) or len(rles) != n_organs:
             raise SubmissionError(
                 f"the predictions of {slice_id} are {rles!r:.80}, expected a sequence of {n_organs} run-length "
                 f"strings: {', '.join(layout.organs)}"
@@ -150,10 +150,11 @@ def _rows(table: Table, error: type[InputError], text: Sequence[str] = COLUMNS) 
     if not isinstance(table, pd.DataFrame):
         return _read(table, error)
     _check_columns("the table", list(table.columns), error)
-    rows = table[list(COLUMNS)].reset_index(drop=True)
+    rows = table[list(COLUMNS)].astype(object).reset_index(drop=True)
     for column in text:
-        is_text = rows[column].map(lambda cell: isinstance(cell, str)).to_numpy(dtype=bool)
-        fault = describe_rows(rows, ~is_text, f"whose {column} is not text (NaN, None or a number)")
+        is_text = [isinstance(cell, str) and cell.isprintable() for cell in rows[column]]
+        not_text = ~np.array(is_text, dtype=bool)
+        fault = describe_rows(rows, not_text, f"whose {column} is not text (NaN, None, a number)")
         if fault:
             raise error(f"{fault}: an empty mask is an empty string, as read_submission and fillna('') give")
     return rows

@@ -185,7 +185,7 @@ def test_every_fault_has_its_sentence(submit, sample):
         assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("cell", [None, np.nan, 5])
+@pytest.mark.parametrize("cell", [None, np.nan, 5, "\ud800"])
 @pytest.mark.parametrize("column", ["id", "class", "predicted"])
 def test_a_cell_that_is_not_text_is_refused(sample, column, cell):
     rows = frame().astype(object)
@@ -274,6 +274,7 @@ def test_a_sample_without_rows_gives_the_header(sample, tmp_path):
             PREDICTIONS | {IDS[1]: ("", "")},
             rf"of {IDS[1]} are \('', ''\), expected a sequence of 3 .*stomach",
         ),
+        (PREDICTIONS | {IDS[1]: None}, f"the predictions of {IDS[1]} are None, expected a sequence of 3"),
         (PREDICTIONS | {IDS[1]: "1 3"}, "expected a sequence of 3 run-length strings"),
         (PREDICTIONS | {IDS[1]: (None, "", "")}, "1 row whose predicted is not text"),
         (
