@@ -40,6 +40,13 @@ class CheckReport:
     sized_rows: int
     """Rows whose runs were held against their slice's size; of the others only the grammar was checked."""
 
+    def __str__(self) -> str:
+        held = "all" if self.sized_rows == self.rows else f"{self.sized_rows:,}"
+        return (
+            f"{self.rows:,} rows of {self.slices:,} slices, {self.masks:,} with a mask; "
+            f"{held} held against the slice's size"
+        )
+
 
 def read_submission(path: str | Path, layout: Layout = UW_MADISON) -> pd.DataFrame:
     """Rows of a submission, in the file's order: ``id``, ``class``, ``predicted``, all text.

@@ -109,6 +109,13 @@ def test_a_sound_submission_is_reported(submit, sample):
     assert (report.rows, report.slices, report.masks, report.sized_rows) == (9, 3, 3, 9)
 
 
+def test_a_report_reads_as_a_sentence(sample):
+    assert str(check_submission(frame(), sample, SIZES)) == (
+        "9 rows of 3 slices, 3 with a mask; all held against the slice's size"
+    )
+    assert str(check_submission(frame(), sample)).endswith("; 0 held against the slice's size")
+
+
 def test_a_submission_may_be_all_empty_and_the_sample_itself(sample):
     assert check_submission(sample, sample).masks == 0
 
