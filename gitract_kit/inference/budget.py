@@ -17,6 +17,9 @@ _PROBE_SLICES = 4
 # decoding, clean-up and encoding beside the network, until the first scans tell
 _FIRST_RATE = 1.5
 _MARGIN = 1.05
+# going back to a dearer level wants more room than staying, or the plan would swing with every scan
+_MARGIN_UP = 1.2
+_RECENT = 5
 # for the last write: a share of the budget, and at most a minute
 _RESERVE_SHARE, _RESERVE_S = 0.02, 60.0
 
@@ -92,8 +95,9 @@ class Budget:
         self._clock = clock
         self._begun: float | None = None
         self._in_flight = 0.0
-        self._done = 0.0
+        self._finished: list[tuple[float, float]] = []
         self._rate = _FIRST_RATE
+        self._level = 0
 
     @property
     def full(self) -> Level:
@@ -102,12 +106,13 @@ class Budget:
 
     def choose(self, slices: int, remaining: int) -> Level | None:
         """Return the level for the next scan of ``slices``, the first of ``remaining`` slices that are not begun."""
-        for level in self._levels:
-            if self._fits(level.cost_s * remaining):
-                return self._begin(level, slices)
+        for number, level in enumerate(self._levels):
+            margin = _MARGIN_UP if number < self._level else _MARGIN
+            if self._fits(level.cost_s * remaining, margin):
+                return self._begin(number, slices)
         # not everything fits any more: then whatever still does
-        last = self._levels[-1]
-        return self._begin(last, slices) if self._fits(last.cost_s * slices) else None
+        last = len(self._levels) - 1
+        return self._begin(last, slices) if self._fits(self._levels[last].cost_s * slices, _MARGIN) else None
 
     def finish(self, level: Level, slices: int, *, failed: bool = False) -> None:
         """Learn from a scan that is done; one that failed says nothing about the rate."""
@@ -115,14 +120,22 @@ class Budget:
         self._in_flight -= work
         if failed or not work:
             return
-        self._done += work
-        self._rate = (self._clock() - self._begun) / self._done
+        done = self._finished[-1][1] if self._finished else 0.0
+        self._finished.append((self._clock(), done + work))
+        self._rate = max(self._rate_since(0), self._rate_since(len(self._finished) - _RECENT))
 
-    def _fits(self, work: float) -> bool:
-        return self._clock() + _MARGIN * self._rate * (self._in_flight + work) <= self._deadline
+    def _rate_since(self, first: int) -> float:
+        """Seconds that a second of cost took, over the scans finished from position ``first`` on."""
+        before = self._finished[first - 1] if first > 0 else (self._begun, 0.0)
+        now, done = self._finished[-1]
+        return (now - before[0]) / (done - before[1])
 
-    def _begin(self, level: Level, slices: int) -> Level:
+    def _fits(self, work: float, margin: float) -> bool:
+        return self._clock() + margin * self._rate * (self._in_flight + work) <= self._deadline
+
+    def _begin(self, number: int, slices: int) -> Level:
         if self._begun is None:
             self._begun = self._clock()
-        self._in_flight += level.cost_s * slices
-        return level
+        self._level = number
+        self._in_flight += self._levels[number].cost_s * slices
+        return self._levels[number]

@@ -32,6 +32,7 @@ class Predictor:
     """Members, and what turns their probabilities into a submission.
 
     ``organs`` are the classes to predict, in the order of the members' probabilities; None takes the members' own.
+    ``in_flight`` scans are in memory at once: while one is in the network, the others decode or encode.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Predictor:
         organs: Sequence[str] | None = None,
         *,
         layout: Layout = UW_MADISON,
+        in_flight: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._members = tuple(members)
         self._ensemble = Ensemble(members)
         self._settings = prediction
+        self._in_flight = in_flight
         self._clock = clock
         self.organs = self._ensemble.organs
         if organs is not None and tuple(organs) != self.organs:
@@ -134,7 +137,9 @@ class Predictor:
         def predict_masks(scan: Scan, level: Level) -> np.ndarray:
             return self._predict_masks(scan, ensembles[level])
 
-        return PredictionRun(rows, output, self.organs, predict_masks, budget, faults, progress=progress)
+        return PredictionRun(
+            rows, output, self.organs, predict_masks, budget, faults, self._in_flight, progress
+        )
 
     def _ensemble_at(self, level: Level) -> Ensemble:
         members = [self._members[position] for position in level.members]
