@@ -193,6 +193,20 @@ class PredictionSettings:
     """Probability from which a pixel counts, for all organs or by organ."""
     min_component_px: int | Mapping[str, int] = 25
     """Connected components of a slice with fewer pixels are dropped, for all organs or by organ."""
+    min_area_px: int | Mapping[str, int] = 0
+    """An organ with fewer pixels on a slice than this, all components together, is dropped from it."""
+    min_component_voxels: int | Mapping[str, int] = 0
+    """Connected components of a whole scan with fewer voxels are dropped; 0 and 1 keep all."""
+    max_distance_mm: float | Mapping[str, float] | None = None
+    """Components farther than this from the organ's largest one in the scan are dropped; None keeps all."""
+    fill_gaps: bool = False
+    """Set pixels that both neighbouring slices have."""
+    gate_threshold: float | Mapping[str, float] = 0.5
+    """Probability from which a pixel counts for the gate; only members of that role are asked."""
+    gate_min_px: int | Mapping[str, int] = 1
+    """Pixels that the gate must see for an organ to be drawn on a slice."""
+    gate_smoothing: int = 1
+    """Slices, odd, over which the gate's pixel counts are averaged along z; 1 does not average."""
     on_empty_test: str = "train"
     """What is predicted where there is no test scan, as when a notebook is saved: ``train`` takes the first
     training scans, to prove that everything runs; ``header`` writes the header alone."""
@@ -203,10 +217,20 @@ class PredictionSettings:
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
-        for value in _values(self.threshold):
-            _require(0 < value < 1, "prediction.threshold", self.threshold, "over 0 and below 1")
-        for value in _values(self.min_component_px):
-            _require(value >= 0, "prediction.min_component_px", self.min_component_px, "0 or more")
+        for name in ("threshold", "gate_threshold"):
+            for value in _values(getattr(self, name)):
+                _require(0 < value < 1, f"prediction.{name}", getattr(self, name), "over 0 and below 1")
+        for name in ("min_component_px", "min_area_px", "min_component_voxels", "gate_min_px"):
+            for value in _values(getattr(self, name)):
+                _require(value >= 0, f"prediction.{name}", getattr(self, name), "0 or more")
+        for value in _values(self.max_distance_mm):
+            _require(value is None or value >= 0, "prediction.max_distance_mm", value, "0 or more, or null")
+        _require(
+            self.gate_smoothing >= 1 and self.gate_smoothing % 2 == 1,
+            "prediction.gate_smoothing",
+            self.gate_smoothing,
+            "an odd number, 1 or more",
+        )
         known = ("train", "header")
         _require(
             self.on_empty_test in known,
