@@ -132,8 +132,9 @@ def test_tables_are_checked_as_files_are(submit, sample):
     ],
 )
 def test_a_form_that_reading_forgives_is_refused(submit, sample, form, message):
-    with pytest.raises(SubmissionError, match=message):
+    with pytest.raises(SubmissionError, match=message) as caught:
         check_submission(submit(**form), sample)
+    assert "\n" not in str(caught.value), "one fault is one sentence"
 
 
 def test_columns_in_another_order_are_refused(submit, sample):
