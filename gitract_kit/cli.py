@@ -243,4 +243,49 @@ def _add_info(verbs) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    if options.bundle:
+        _print_bundle(options.bundle)
+    else:
+        _print_installation()
+
+
+def _print_bundle(folder: Path) -> None:
+    from gitract_kit.settings import settings_to_dict
+    from gitract_kit.shipping.bundle import load_bundle
+
+    bundle = load_bundle(folder)
+    print(f"{bundle.name}: {len(bundle.members)} members for {', '.join(bundle.organs)} ({bundle.layout})")
+    for member in bundle.members:
+        settings = settings_to_dict(member.settings)
+        print(f"\n{member.name}, weight {member.weight:g}")
+        for concern in ("model", "window", "geometry", "intensity"):
+            print(f"  {concern:<10} {_in_a_line(settings[concern])}")
+    print(f"\nprediction   {_in_a_line(settings['prediction'])}")
+
+
+def _in_a_line(values: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _print_installation() -> None:
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from gitract_kit.settings import preset_names
+
+    print(f"gitract-kit {__version__}, Python {platform.python_version()}")
+    for name in (
+        "torch",
+        "timm",
+        "segmentation-models-pytorch",
+        "albumentations",
+        "numpy",
+        "pandas",
+        "scipy",
+    ):
+        print(f"  {name} {version(name)}")
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    print(f"devices: cpu with {torch.get_num_threads()} threads" + "".join(f", {gpu}" for gpu in gpus))
+    print(f"presets: {', '.join(preset_names())}")

@@ -117,7 +117,7 @@ class _Trainer:
             device,
             progress,
         )
-        self.fingerprint = prepared.fingerprint
+        self.fingerprint, self.work = prepared.fingerprint, prepared.scan_folder.parent.resolve()
         index = prepared.index
         training = index[index["fold"] != fold]
         if settings.training.drop_bad_scans:
@@ -259,6 +259,7 @@ class _Trainer:
             "epoch": self.epoch,
             "score": {"total": row["score"], "dice": row["dice"], "hausdorff": row["hausdorff"]},
             "data_fingerprint": self.fingerprint,
+            "work": str(self.work),
             "versions": _versions(),
         }
 

@@ -29,7 +29,7 @@ class Validation:
     """The held-out scans of a fold."""
 
     def __init__(self, dataset: SliceDataset, index: pd.DataFrame, settings: Settings) -> None:
-        self._dataset, self._index, self._settings = dataset, index, settings
+        self._dataset, self.index, self._settings = dataset, index, settings
         self._shown = _slices_worth_showing(index, list(settings.organs))
 
     def run(
@@ -50,7 +50,7 @@ class Validation:
             pictures.update(self._draw(name, masks))
         if overlay_path is not None:
             _write_sheet(overlay_path, pictures)
-        score = competition_score(self._truth(), pd.concat(tables), self._index, organs=self._settings.organs)
+        score = competition_score(self._truth(), pd.concat(tables), self.index, organs=self._settings.organs)
         return float(np.mean(losses)), score
 
     def probabilities(
@@ -88,7 +88,7 @@ class Validation:
         return _long(table.reset_index(), organs, "predicted")
 
     def _truth(self) -> pd.DataFrame:
-        return _long(self._index, self._settings.organs, "segmentation")
+        return _long(self.index, self._settings.organs, "segmentation")
 
     def _draw(self, name: str, masks: np.ndarray) -> dict[str, np.ndarray]:
         """Return pictures by caption of this scan's slices that are worth showing, truth solid, prediction dashed."""
@@ -113,10 +113,16 @@ def write_oof(
     precision: torch.dtype | None,
     folder: Path,
 ) -> None:
-    """Write the held-out probabilities, one ``SCAN.npz`` a scan: ``probabilities`` (z, organ, y, x) uint8, 255 is 1."""
+    """Write the held-out probabilities, and ``index.csv``: the held-out slices with what is drawn on them.
+
+    One ``SCAN.npz`` a scan: ``probabilities`` (z, organ, y, x) uint8, 255 is 1. The index makes the folder enough to
+    score from, without the competition's files.
+    """
     for name, probabilities in validation.probabilities(network, device, precision):
         with atomic_path(folder / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, probabilities=np.rint(probabilities * 255).astype(np.uint8))
+    with atomic_path(folder / "index.csv") as temporary:
+        validation.index.to_csv(temporary, index=False)
 
 
 def _long(table: pd.DataFrame, organs: tuple[str, ...], value: str) -> pd.DataFrame:

@@ -1,0 +1,64 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from gitract_kit.data.prepare import load_prepared, prepare
+from gitract_kit.errors import DatasetError
+
+
+def test_preparing_leaves_an_index_with_folds_and_a_cache(phantom, work):
+    prepared = load_prepared(work)
+
+    assert prepared.folds == [0, 1, 2]
+    assert prepared.organs == ("large_bowel", "small_bowel", "stomach")
+    assert prepared.index.groupby("case")["fold"].nunique().max() == 1
+    assert {path.stem for path in prepared.scan_folder.iterdir()} == set(prepared.index["scan"])
+
+
+def test_an_empty_mask_is_read_back_as_an_empty_string(work):
+    organs = load_prepared(work).index[["large_bowel", "small_bowel", "stomach"]]
+
+    assert (organs == "").to_numpy().any()
+    assert organs.map(lambda value: isinstance(value, str)).to_numpy().all()
+
+
+def test_preparing_again_keeps_folds_and_fingerprint(phantom, work, tmp_path):
+    shutil.copytree(work, tmp_path / "again")
+
+    again = prepare(phantom.root, tmp_path / "again", n_folds=2, seed=99)
+
+    assert again.folds == [0, 1, 2], "folds that are there are kept"
+    assert again.fingerprint == load_prepared(work).fingerprint
+
+
+def test_other_labels_have_another_fingerprint(phantom, work, tmp_path):
+    shutil.copytree(phantom.root, tmp_path / "root")
+    table = tmp_path / "root" / "train.csv"
+    lines = table.read_text().splitlines()
+    changed = next(number for number, line in enumerate(lines) if line.endswith(",")) if lines else 0
+    lines[changed] += "1 1"
+    table.write_text("\n".join(lines) + "\n")
+
+    assert (
+        prepare(tmp_path / "root", tmp_path / "work", n_folds=3).fingerprint
+        != load_prepared(work).fingerprint
+    )
+
+
+def test_a_folder_that_was_not_prepared_says_what_to_run(tmp_path):
+    with pytest.raises(DatasetError, match=r"holds no prepared.json; make it with `gitract prepare ROOT -o"):
+        load_prepared(tmp_path)
+
+
+def test_a_cached_scan_is_the_decoded_one(phantom, work):
+    prepared = load_prepared(work)
+    name = prepared.index["scan"].iloc[0]
+
+    volume = np.load(prepared.scan_folder / f"{name}.npy", mmap_mode="r")
+
+    assert volume.shape == (
+        (prepared.index["scan"] == name).sum(),
+        *prepared.index[["height", "width"]].iloc[0],
+    )
+    assert volume.max() > 255
