@@ -23,8 +23,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop(LOOPBACK_VARIABLE, None)
 refuse_sockets()
 
-# after the guard, so that they import without a network too
-from gitract_kit import create_bundle, train_fold  # noqa: E402
+# after the guard, so that they import without a network too; the rooms that need torch are reached through
+# the package's lazy names, so that a test of the competition's own language does not wait for torch
+import gitract_kit  # noqa: E402
 from gitract_kit.competition.anatomy import ScanSize  # noqa: E402
 from gitract_kit.competition.phantom import PhantomPaths, write_phantom  # noqa: E402
 from gitract_kit.data.prepare import prepare  # noqa: E402
@@ -87,11 +88,11 @@ def run(work: Path, small_settings: Settings, tmp_path_factory: pytest.TempPathF
     """A run folder with folds 0 and 1, trained for two epochs."""
     folder = tmp_path_factory.mktemp("run")
     for fold in (0, 1):
-        train_fold(work, folder, small_settings, fold, progress=False)
+        gitract_kit.train_fold(work, folder, small_settings, fold, progress=False)
     return folder
 
 
 @pytest.fixture(scope="session")
 def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of that run."""
-    return create_bundle(run, tmp_path_factory.mktemp("bundle") / "small")
+    return gitract_kit.create_bundle(run, tmp_path_factory.mktemp("bundle") / "small")
