@@ -203,7 +203,8 @@ class Anatomy:
         angle = np.arctan2(y * 1.5, x)
         ribs = np.cos(11 * angle + z / 7.0)
         rib = np.abs(cavity - 4) - 3.5 + 4 * (1 - ribs) + 8 * _ramp(z, body.dome_mm + 60, body.dome_mm + 110)
-        return {"skin": skin, "wall": np.maximum(wall, skin + 3), "cavity": cavity, "rib": rib}
+        wall = np.maximum(wall, skin + 3)
+        return {"skin": skin, "wall": wall, "cavity": cavity, "rib": np.maximum(rib, wall)}
 
     def _viscera(
         self, x: np.ndarray, y: np.ndarray, z: float, lumps: np.ndarray, trunk: dict[str, np.ndarray]

@@ -54,6 +54,36 @@ _BRIGHTNESS = {
     "small_bowel_lining": (0.25, 0.55),
     "stomach_lining": (0.30, 0.65),
 }
+
+# what is painted over what: shape, how deep inside it (mm), tissue, and how mottled that is
+_LAYERS = (
+    ("skin", 0, "fat", 0.03),
+    ("arm", 0, "fat", 0),
+    ("arm", 6, "arm", 0.2),
+    ("arm", 22, "hip", 0),
+    ("wall", 0, "wall", 0.15),
+    ("rib", 0, "rib", 0),
+    ("cavity", 0, "visceral_fat", 0.06),
+    ("mesentery", 0, "vessel", 0),
+    ("lung", 0, "lung", 0.5),
+    ("heart", 0, "heart", 0.12),
+    ("liver", 0, "liver", 0.06),
+    ("spleen", 0, "spleen", 0.05),
+    ("kidney", 0, "kidney", 0.10),
+    ("pancreas", 0, "pancreas", 0.15),
+    ("gallbladder", 0, "gallbladder", 0),
+    ("sinus", 0, "sinus", 0),
+    ("liver vessel", 0, "vessel", 0),
+    ("muscle", 0, "muscle", 0.15),
+    ("marbling", 0, "visceral_fat", 0),
+    ("hip", 0, "wall", 0),
+    ("hip", 3, "hip", 0),
+    ("vessel", 0, "vessel", 0),
+    ("process", 0, "process", 0),
+    ("vertebra", 0, "wall", 0),
+    ("vertebra", 2.5, "vertebra", 0.08),
+    ("canal", 0, "canal", 0),
+)
 _LINING_MM = {"large_bowel": 2.0, "small_bowel": 2.0, "stomach": 3.5}
 
 
@@ -105,7 +135,7 @@ class _Painter:
         self.surface = SmoothNoise(day, 24.0, self.grid)
         self.contact = SmoothNoise(day, 35.0, self.grid)
         self.mesentery = day.uniform(1.5, 2.3)
-        self.marbling = day.uniform(0.3, 1.5)
+        self.marbling = day.uniform(0.9, 2.2)
         self.grain = day.uniform(0.02, 0.10)
         self.blur = day.uniform(0.4, 1.0)
         self.bias_strength = day.uniform(0.08, 0.28)
@@ -135,7 +165,17 @@ class _Painter:
         fields |= self._organs(index, displacement, fields)
         fields |= {"coarse": self.coarse.at(index), "fine": self.fine.at(index), "bias": self.bias.at(index)}
         size = (self.size.width, self.size.height)
-        return {name: cv2.resize(field.astype(np.float32), size) for name, field in fields.items()}
+        full = {name: cv2.resize(field.astype(np.float32), size) for name, field in fields.items()}
+        return full | self._strands(full)
+
+    def _strands(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Small vessels in fat and liver, and fat between muscle fibres: where the fine noise is high."""
+        fine = fields["fine"]
+        return {
+            "mesentery": np.maximum(fields["cavity"] + 8, 6 * (self.mesentery - fine)),
+            "liver vessel": np.maximum(fields["liver"] + 6, 8 * (2.0 - fine)),
+            "marbling": np.maximum(fields["muscle"] + 2, 3 * (self.marbling - fine)),
+        }
 
     def _organs(
         self, index: int, displacement: tuple[np.ndarray, np.ndarray], body: dict[str, np.ndarray]
@@ -169,49 +209,18 @@ class _Painter:
                 fields[behind] = np.maximum(fields[behind], -(fields[front] + overlap_mm))
 
     def _tissues(self, fields: dict[str, np.ndarray]) -> np.ndarray:
-        tone = self.brightness
-        coarse, fine = fields["coarse"], fields["fine"]
         image = np.zeros((self.size.height, self.size.width), np.float32)
-        self._cover(image, fields["skin"], tone["fat"] * (1 + 0.03 * coarse))
-        self._cover(image, fields["arm"], tone["fat"])
-        self._cover(image, fields["arm"] + 6, tone["arm"] * (1 + 0.2 * coarse))
-        self._cover(image, fields["arm"] + 22, tone["hip"])
-        self._cover(image, fields["wall"], tone["wall"] * (1 + 0.15 * coarse))
-        self._cover(image, np.maximum(fields["rib"], fields["wall"]), tone["rib"])
-        self._cover(image, fields["cavity"], tone["visceral_fat"] * (1 + 0.06 * coarse))
-        mesentery = np.maximum(fields["cavity"] + 8, 6 * (self.mesentery - fine))
-        self._cover(image, mesentery, tone["vessel"])
-        for tissue, roughness in (
-            ("lung", 0.5),
-            ("heart", 0.12),
-            ("liver", 0.06),
-            ("spleen", 0.05),
-            ("kidney", 0.10),
-        ):
-            self._cover(image, fields[tissue], tone[tissue] * (1 + roughness * coarse))
-        self._cover(image, fields["pancreas"], tone["pancreas"] * (1 + 0.15 * fine))
-        self._cover(image, fields["gallbladder"], tone["gallbladder"])
-        self._cover(image, fields["sinus"], tone["sinus"])
-        self._cover(image, np.maximum(fields["liver"] + 6, 8 * (2.0 - fine)), tone["vessel"])
-        marbling = np.clip(fine - self.marbling, 0, 1) * (tone["visceral_fat"] - tone["muscle"])
-        self._cover(image, fields["muscle"], tone["muscle"] * (1 + 0.15 * coarse) + marbling)
-        self._cover(image, fields["hip"], tone["wall"])
-        self._cover(image, fields["hip"] + 3, tone["hip"])
-        self._cover(image, fields["vessel"], tone["vessel"])
-        self._cover(image, fields["process"], tone["process"])
-        self._cover(image, fields["vertebra"], tone["wall"])
-        self._cover(image, fields["vertebra"] + 2.5, tone["vertebra"] * (1 + 0.08 * coarse))
-        self._cover(image, fields["canal"], tone["canal"])
+        for shape, depth_mm, tissue, mottling in _LAYERS:
+            value = self.brightness[tissue] * (1 + mottling * fields["coarse"])
+            self._cover(image, fields[shape] + depth_mm, value)
         for organ in _FROM_BACK:
             self._cover_organ(image, organ, fields)
         return image
 
     def _cover_organ(self, image: np.ndarray, organ: str, fields: dict[str, np.ndarray]) -> None:
         surface = fields[organ]
-        content = self.brightness[organ] * (1 + 0.4 * fields[organ + " fill"])
-        content += (
-            self.texture[organ] * (0.5 * fields["fine"] + 0.3 * fields["coarse"]) * self.brightness[organ] * 2
-        )
+        lumpy = self.texture[organ] * (fields["fine"] + 0.6 * fields["coarse"])
+        content = self.brightness[organ] * (1 + 0.4 * fields[organ + " fill"] + lumpy)
         self._cover(image, surface, self.brightness[organ + "_lining"])
         self._cover(image, surface + _LINING_MM[organ], np.clip(content, 0.03, 0.75))
         gas = np.maximum(12 * fields[organ + " height"], surface + _LINING_MM[organ])

@@ -90,6 +90,7 @@ def write_phantom(
     number, :class:`DatasetError` where ``out`` holds anything. ``out`` appears when it is whole, not before.
     """
     out = Path(out)
+    _check_numbers(seed, cases)
     _check_counts(
         cases=cases, test_cases=test_cases, days=days, slices=slices, workers=workers, sizes=len(sizes)
     )
@@ -106,6 +107,18 @@ def write_phantom(
         shutil.rmtree(building, ignore_errors=True)
         raise
     return PhantomPaths(root=out / UW_MADISON.competition_slug, solution=out / "solution.csv")
+
+
+def _check_numbers(seed: int, cases: int) -> None:
+    if seed < 0:
+        raise SettingsError(
+            f"seed is {seed}: random numbers start from 0 or more; pass a whole number from 0 up"
+        )
+    if cases >= FIRST_TEST_CASE:
+        raise SettingsError(
+            f"cases is {cases}: cases from {FIRST_TEST_CASE} on are the test set's; ask for at most "
+            f"{FIRST_TEST_CASE - 1}, or make a second competition with another seed"
+        )
 
 
 def _check_counts(**counts: int | None) -> None:

@@ -148,6 +148,13 @@ def test_counts_below_one_are_refused_by_name(setting: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_negative_seed_and_too_many_cases_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^seed is -1: .*whole number from 0 up"):
+        write_phantom(tmp_path / "out", seed=-1)
+    with pytest.raises(SettingsError, match=r"^cases is 201: .*ask for at most 200"):
+        write_phantom(tmp_path / "out", cases=201)
+
+
 def test_no_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^sizes is 0"):
         write_phantom(tmp_path / "out", sizes=())
