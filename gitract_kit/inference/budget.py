@@ -41,25 +41,28 @@ class Level:
 def plan_levels(members: Sequence[Member]) -> list[Level]:
     """Return the levels of an ensemble, dearest first: full, without TTA, fewer folds, fewer members.
 
-    Members of one group are folds of one network. The last level keeps the heaviest group alone.
+    Members of one group are folds of one network. The last level keeps one member of the heaviest group that
+    segments, beside one of each group that gates.
     """
-    everyone = tuple(range(len(members)))
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
     for position, member in enumerate(members):
-        groups.setdefault(member.group, []).append(position)
+        groups.setdefault((member.role, member.group), []).append(position)
+    everyone = sorted(fold for group in groups.values() for fold in group)
     halved = sorted(fold for group in groups.values() for fold in group[: math.ceil(len(group) / 2)])
     single = sorted(group[0] for group in groups.values())
-    heaviest = max(groups.values(), key=lambda group: sum(members[position].weight for position in group))
+    weights = {key: sum(members[fold].weight for fold in group) for key, group in groups.items()}
+    heaviest = max((key for key in groups if key[0] == "segment"), key=weights.__getitem__, default=None)
+    last = sorted(group[0] for key, group in groups.items() if key == heaviest or key[0] == "gate")
+    augmented = any(member.passes > 1 for member in members)
     levels = [
-        Level("full", everyone, tta=True),
-        Level("without TTA", everyone, tta=False),
+        Level("full", tuple(everyone), tta=augmented),
+        Level("without TTA", tuple(everyone), tta=False),
         Level("half of the folds", tuple(halved), tta=False),
         Level("one fold of each network", tuple(single), tta=False),
-        Level("one member", (heaviest[0],), tta=False),
+        Level("one member", tuple(last), tta=False),
     ]
-    augmented = any(member.passes > 1 for member in members)
-    distinct = {(level.members, level.tta and augmented): level for level in reversed(levels)}
-    return [level for level in levels if level in distinct.values()]
+    # of levels that do the same the first names it
+    return list({(level.members, level.tta): level for level in reversed(levels)}.values())[::-1]
 
 
 def time_members(members: Sequence[Member], scan: Scan, clock: Clock) -> list[float]:

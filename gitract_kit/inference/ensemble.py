@@ -24,17 +24,20 @@ class Ensemble:
         self.weight = weight
         self.members = tuple(members)
 
-    def predict(self, scan: Scan) -> np.ndarray:
-        """Return the weighted mean, (z, organ, y, x) float32; one member's output is in memory beside the sum."""
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return the weighted mean, (z, organ, y, x) float32; one member's output is in memory beside the sum.
+
+        ``wanted`` (z,) bool names the slices that matter; the others may be left 0.
+        """
         total_weight = sum(member.weight for member in self.members)
         mean = np.zeros((len(scan.volume), len(self.organs), *scan.shape), dtype=np.float32)
         for member in self.members:
-            _add(mean, member, scan, member.weight / total_weight)
+            # no name holds the output: it is gone before the next member's comes
+            _add(mean, member.predict(scan, wanted), member, scan, member.weight / total_weight)
         return mean
 
 
-def _add(mean: np.ndarray, member: Member, scan: Scan, share: float) -> None:
-    probabilities = member.predict(scan)
+def _add(mean: np.ndarray, probabilities: np.ndarray, member: Member, scan: Scan, share: float) -> None:
     if probabilities.shape != mean.shape:
         raise SettingsError(
             f"member {member.name} gave {probabilities.shape} for {scan.name}, expected {mean.shape} "

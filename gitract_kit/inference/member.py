@@ -28,8 +28,10 @@ class Member(Protocol):
     """What messages and ``run.json`` call it."""
     organs: tuple[str, ...]
     """Class names in the order of its probabilities."""
+    role: str
+    """``segment`` draws; ``gate`` says which slices hold an organ at all."""
     weight: float
-    """Its share of the ensemble's mean, relative to the others'."""
+    """Its share of the mean of its role's members, relative to the others'."""
     group: str
     """Members of one group are folds of one network: with little time left, one stands for them all."""
     passes: int
@@ -39,8 +41,11 @@ class Member(Protocol):
         """Return this member with one forward pass a slice."""
         ...
 
-    def predict(self, scan: Scan) -> np.ndarray:
-        """Return (z, organ, y, x) float16 or float32 probabilities at the scan's own size."""
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return (z, organ, y, x) float16 or float32 probabilities at the scan's own size.
+
+        ``wanted`` (z,) bool names the slices that matter; the others may be left 0.
+        """
         ...
 
 
@@ -62,10 +67,12 @@ class NetworkMember:
         batch_size: int | None = None,
         *,
         name: str = "network",
+        role: str = "segment",
         weight: float = 1.0,
         group: str = "",
     ) -> None:
         self.name = name
+        self.role = role
         self.group = group or name
         self.organs = settings.organs
         self.weight = weight
@@ -88,29 +95,33 @@ class NetworkMember:
             "none",
             self.batch_size,
             name=self.name,
+            role=self.role,
             weight=self.weight,
             group=self.group,
         )
 
-    def predict(self, scan: Scan) -> np.ndarray:
-        """Return (z, organ, y, x) float16 probabilities at the scan's own size."""
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return (z, organ, y, x) float16 probabilities at the scan's own size.
+
+        Of the slices that are not ``wanted`` (z,) they are 0: those only feed their neighbours' windows.
+        """
         inputs = ScanInputs(scan, self.settings)
         planes = torch.from_numpy(inputs.planes()).to(self.device)
-        positions = torch.from_numpy(inputs.positions).to(self.device)
-        probabilities = np.empty((len(inputs), len(self.organs), *scan.shape), dtype=np.float16)
-        start = 0
-        while start < len(inputs):
-            stop = min(start + self.batch_size, len(inputs))
+        windows = torch.from_numpy(inputs.positions).to(self.device)
+        probabilities = np.zeros((len(inputs), len(self.organs), *scan.shape), dtype=np.float16)
+        slices = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted)
+        while len(slices):
+            batch = slices[: self.batch_size]
             try:
-                on_grid = self._forward(planes[positions[start:stop]])
+                on_grid = self._forward(planes[windows[torch.from_numpy(batch)]])
             except torch.OutOfMemoryError:
-                if stop - start == 1:
+                if len(batch) == 1:
                     raise
                 # of what was tried: another scan's thread may have halved it meanwhile
-                self.batch_size = min(self.batch_size, (stop - start + 1) // 2)
+                self.batch_size = min(self.batch_size, (len(batch) + 1) // 2)
                 continue
-            probabilities[start:stop] = inputs.geometry.inverse(on_grid)
-            start = stop
+            probabilities[batch] = inputs.geometry.inverse(on_grid)
+            slices = slices[len(batch) :]
         return probabilities
 
     @torch.inference_mode()

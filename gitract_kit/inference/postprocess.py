@@ -1,4 +1,4 @@
-"""From probabilities to masks: a threshold an organ, and small components dropped."""
+"""From probabilities to masks: thresholds, and what clean-up the settings ask for, each step a function."""
 
 from __future__ import annotations
 
@@ -7,12 +7,54 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
+from gitract_kit.data.scans import Scan
 from gitract_kit.errors import SettingsError
+from gitract_kit.settings import PredictionSettings
 
-__all__ = ["apply_threshold", "by_organ", "drop_small_components"]
+__all__ = [
+    "CleanUp",
+    "apply_threshold",
+    "by_organ",
+    "drop_far_components",
+    "drop_small_areas",
+    "drop_small_components",
+    "fill_gaps",
+]
 
-Number = TypeVar("Number", int, float)
+# the competition's scans (host); the file names hold the other two axes alone
+_SLICE_THICKNESS_MM = 3.0
+_ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+Number = TypeVar("Number", int, float, None)
+
+
+class CleanUp:
+    """The steps that ``settings`` ask for, in order, for masks of ``organs``."""
+
+    def __init__(self, settings: PredictionSettings, organs: Sequence[str]) -> None:
+        self._thresholds = by_organ(settings.threshold, organs, "threshold")
+        self._min_component_px = by_organ(settings.min_component_px, organs, "min_component_px")
+        self._min_area_px = by_organ(settings.min_area_px, organs, "min_area_px")
+        self._fill_gaps = settings.fill_gaps
+        self._min_voxels = by_organ(settings.min_component_voxels, organs, "min_component_voxels")
+        self._max_distance_mm = by_organ(settings.max_distance_mm, organs, "max_distance_mm")
+
+    def apply(self, probabilities: np.ndarray, scan: Scan, opened: np.ndarray | None = None) -> np.ndarray:
+        """Return (z, organ, y, x) bool masks of ``probabilities`` of that shape.
+
+        ``opened`` (z, organ) bool is what a gate lets through; None lets everything.
+        """
+        masks = apply_threshold(probabilities, self._thresholds)
+        if opened is not None:
+            masks[~opened] = False
+        drop_small_components(masks, self._min_component_px)
+        drop_small_areas(masks, self._min_area_px)
+        if self._fill_gaps:
+            fill_gaps(masks)
+        spacing_mm = (_SLICE_THICKNESS_MM, *scan.spacing_mm)
+        return drop_far_components(masks, self._min_voxels, self._max_distance_mm, spacing_mm)
 
 
 def by_organ(setting: Number | Mapping[str, Number], organs: Sequence[str], name: str) -> tuple[Number, ...]:
@@ -45,6 +87,43 @@ def drop_small_components(masks: np.ndarray, min_px: Sequence[int]) -> np.ndarra
     return masks
 
 
+def drop_small_areas(masks: np.ndarray, min_px: Sequence[int]) -> np.ndarray:
+    """Clear an organ from the slices of ``masks`` (z, organ, y, x) bool where it has under ``min_px`` pixels, in place.
+
+    Returns ``masks``.
+    """
+    if max(min_px) > 1:
+        masks[masks.sum(axis=(2, 3)) < np.asarray(min_px)] = False
+    return masks
+
+
+def fill_gaps(masks: np.ndarray) -> np.ndarray:
+    """Set the voxels of ``masks`` (z, organ, y, x) bool that the slices before and after both have, in place.
+
+    Only what was there before counts: a filled slice fills no further one. Returns ``masks``.
+    """
+    between = masks[:-2] & masks[2:]
+    masks[1:-1] |= between
+    return masks
+
+
+def drop_far_components(
+    masks: np.ndarray,
+    min_voxels: Sequence[int],
+    max_distance_mm: Sequence[float | None],
+    spacing_mm: tuple[float, float, float],
+) -> np.ndarray:
+    """Clear whole components of a scan that are too small, or too far from the organ's largest one, in place.
+
+    A component of ``masks`` (z, organ, y, x) bool is a set of voxels that touch, at corners too. Its distance from
+    the largest is that of their nearest voxels' centres, with ``spacing_mm`` (z, y, x). Returns ``masks``.
+    """
+    for organ, (minimum, limit_mm) in enumerate(zip(min_voxels, max_distance_mm, strict=True)):
+        if minimum > 1 or limit_mm is not None:
+            _drop_in_scan(masks[:, organ], minimum, limit_mm, spacing_mm)
+    return masks
+
+
 def _drop_in_slice(mask: np.ndarray, minimum: int) -> None:
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
@@ -56,3 +135,22 @@ def _drop_in_slice(mask: np.ndarray, minimum: int) -> None:
     small[0] = False
     if small.any():
         part[small[labels]] = False
+
+
+def _drop_in_scan(
+    volume: np.ndarray, minimum: int, limit_mm: float | None, spacing_mm: tuple[float, float, float]
+) -> None:
+    boxes = ndimage.find_objects(volume.astype(np.uint8))
+    if not boxes:
+        return
+    part = volume[boxes[0]]
+    labels, count = ndimage.label(part, structure=_ALL_NEIGHBOURS)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    drop = sizes < minimum
+    if limit_mm is not None and count > 1:
+        largest = int(sizes[1:].argmax()) + 1
+        distances = ndimage.distance_transform_edt(labels != largest, sampling=spacing_mm)
+        nearest = ndimage.minimum(distances, labels, index=np.arange(count + 1))
+        drop |= nearest > limit_mm
+    drop[0] = False
+    part[drop[labels]] = False

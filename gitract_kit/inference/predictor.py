@@ -17,8 +17,9 @@ from gitract_kit.errors import GitractError, SettingsError
 from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
 from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.faults import FaultLog, PredictionError, in_rerun
+from gitract_kit.inference.gate import Gate
 from gitract_kit.inference.member import Member
-from gitract_kit.inference.postprocess import apply_threshold, by_organ, drop_small_components
+from gitract_kit.inference.postprocess import CleanUp
 from gitract_kit.inference.record import PredictionSummary, write_record
 from gitract_kit.inference.rows import SubmissionRows, start_submission
 from gitract_kit.inference.run import PredictionRun, sigterm_as_exit
@@ -46,23 +47,21 @@ class Predictor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._members = tuple(members)
-        self._ensemble = Ensemble(members)
         self._settings = prediction
         self._in_flight = in_flight
         self._clock = clock
-        self.organs = self._ensemble.organs
+        self._full = _Stages(self._members, prediction)
+        self.organs = self._full.organs
         if organs is not None and tuple(organs) != self.organs:
             raise SettingsError(
                 f"the members predict {', '.join(self.organs)}, asked for were {', '.join(organs)}; "
                 "take the bundle that was trained for these"
             )
         self._layout = dataclasses.replace(layout, organs=self.organs)
-        self._thresholds = by_organ(prediction.threshold, self.organs, "threshold")
-        self._min_px = by_organ(prediction.min_component_px, self.organs, "min_component_px")
 
     def predict_scan(self, scan: Scan) -> np.ndarray:
         """Return the masks of ``scan``: (z, organ, y, x) bool at its own size."""
-        return self._predict_masks(scan, self._ensemble)
+        return self._full.predict_masks(scan)
 
     def predict(
         self,
@@ -119,10 +118,6 @@ class Predictor:
         faults.check_share(len({*index["scan"], *faults.lost_scans}), self._settings.max_failed_share)
         return summary
 
-    def _predict_masks(self, scan: Scan, ensemble: Ensemble) -> np.ndarray:
-        masks = apply_threshold(ensemble.predict(scan), self._thresholds)
-        return drop_small_components(masks, self._min_px)
-
     def _create_run(
         self,
         rows: SubmissionRows,
@@ -132,18 +127,18 @@ class Predictor:
         faults: FaultLog,
         progress: bool,
     ) -> PredictionRun:
-        ensembles = {level: self._ensemble_at(level) for level in levels}
+        stages = {level: self._stages_at(level) for level in levels}
 
         def predict_masks(scan: Scan, level: Level) -> np.ndarray:
-            return self._predict_masks(scan, ensembles[level])
+            return stages[level].predict_masks(scan)
 
         return PredictionRun(
             rows, output, self.organs, predict_masks, budget, faults, self._in_flight, progress
         )
 
-    def _ensemble_at(self, level: Level) -> Ensemble:
+    def _stages_at(self, level: Level) -> _Stages:
         members = [self._members[position] for position in level.members]
-        return Ensemble([member if level.tta else member.without_tta() for member in members])
+        return _Stages([member if level.tta else member.without_tta() for member in members], self._settings)
 
     def _plan(self, index: pd.DataFrame, budget_s: float | None) -> list[Level]:
         """The levels, with their costs where there is a budget to keep."""
@@ -174,11 +169,37 @@ class Predictor:
     def _about(self, levels: Sequence[Level], budget_s: float | None) -> dict[str, object]:
         return {
             "organs": list(self.organs),
-            "members": [{"name": member.name, "weight": member.weight} for member in self._members],
+            "members": [
+                {"name": member.name, "role": member.role, "weight": member.weight}
+                for member in self._members
+            ],
             "prediction": dataclasses.asdict(self._settings),
             "budget_s": budget_s,
             "levels": [{"name": level.name, "seconds_a_slice": level.cost_s} for level in levels],
         }
+
+
+class _Stages:
+    """Gate, segmenters and clean-up, as one way from a scan to its masks."""
+
+    def __init__(self, members: Sequence[Member], settings: PredictionSettings) -> None:
+        gates = [member for member in members if member.role == "gate"]
+        segmenters = [member for member in members if member.role == "segment"]
+        if not segmenters:
+            raise SettingsError("no member of the role 'segment' was given; a gate alone draws nothing")
+        # also holds gates and segmenters to the same organs
+        self.organs = Ensemble(members).organs
+        self._gate = Gate(Ensemble(gates), settings) if gates else None
+        self._segmenters = Ensemble(segmenters)
+        self._clean_up = CleanUp(settings, self.organs)
+
+    def predict_masks(self, scan: Scan) -> np.ndarray:
+        """Return (z, organ, y, x) bool; slices that the gate keeps shut cost the segmenters nothing."""
+        if self._gate is None:
+            return self._clean_up.apply(self._segmenters.predict(scan), scan)
+        opened = self._gate.open(scan)
+        probabilities = self._segmenters.predict(scan, opened.any(axis=1))
+        return self._clean_up.apply(probabilities, scan, opened)
 
 
 def _write(rows: SubmissionRows, output: Path, index: pd.DataFrame) -> None:

@@ -74,11 +74,12 @@ class FixedMember:
     organs: tuple[str, ...] = ORGANS
     group: str = "fixed"
     passes: int = 1
+    role: str = "segment"
 
     def without_tta(self) -> FixedMember:
         return replace(self, passes=1)
 
-    def predict(self, scan: Scan) -> np.ndarray:
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
         answer = np.empty((len(scan.volume), len(self.organs), *scan.shape), dtype=np.float16)
         answer[:] = np.asarray(self.probabilities).reshape(1, -1, 1, 1)
         return answer

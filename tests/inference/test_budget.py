@@ -45,10 +45,10 @@ class Laborious(FixedMember):
     slower_after: float = float("inf")
     passes: int = 2
 
-    def predict(self, scan: Scan) -> np.ndarray:
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
         slowed = 3 if self.clock.now > self.slower_after else 1
         self.clock.work(self.seconds * self.passes * len(scan.volume) * slowed)
-        return super().predict(scan)
+        return super().predict(scan, wanted)
 
     def without_tta(self) -> Laborious:
         return replace(self, passes=1)
@@ -85,6 +85,20 @@ def test_levels_cost_less_and_less():
 def test_last_level_is_the_group_that_weighs_most():
     light, heavy = FixedMember(group="light"), FixedMember(group="heavy", weight=3.0)
     assert plan_levels([light, heavy])[-1].members == (1,)
+
+
+def test_gates_lose_folds_too_and_stay_to_the_last():
+    members = [
+        FixedMember(role=role, group=group)
+        for role, group in [
+            ("gate", "g"),
+            ("gate", "g"),
+            ("segment", "a"),
+            ("segment", "a"),
+            ("segment", "b"),
+        ]
+    ]
+    assert [level.members for level in plan_levels(members)] == [(0, 1, 2, 3, 4), (0, 2, 4), (0, 2)]
 
 
 def test_levels_that_would_do_the_same_are_one():
@@ -180,9 +194,9 @@ class Sleepy(FixedMember):
 
     passes: int = 2
 
-    def predict(self, scan: Scan) -> np.ndarray:
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
         time.sleep(0.005 * self.passes * len(scan.volume))
-        return super().predict(scan)
+        return super().predict(scan, wanted)
 
     def without_tta(self) -> Sleepy:
         return replace(self, passes=1)

@@ -34,10 +34,10 @@ def test_one_members_output_is_held_at_a_time():
     outputs: list[weakref.ref] = []
 
     class Watched(FixedMember):
-        def predict(self, scan):
+        def predict(self, scan, wanted=None):
             gc.collect()
             assert all(reference() is None for reference in outputs)
-            answer = super().predict(scan)
+            answer = super().predict(scan, wanted)
             outputs.append(weakref.ref(answer))
             return answer
 
@@ -66,8 +66,8 @@ def test_impossible_weights_are_refused(weight):
 
 def test_member_that_answers_at_another_size_is_refused():
     class Cropped(FixedMember):
-        def predict(self, scan):
-            return super().predict(scan)[..., 1:]
+        def predict(self, scan, wanted=None):
+            return super().predict(scan, wanted)[..., 1:]
 
     with pytest.raises(
         SettingsError, match=r"gave \(5, 3, 40, 47\) for case1_day0, expected \(5, 3, 40, 48\)"

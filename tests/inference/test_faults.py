@@ -325,9 +325,9 @@ def test_full_output_disk(make_root, monkeypatch, rerun):
     root = make_root(SCANS)
 
     class FillsTheDisk(FixedMember):
-        def predict(self, scan):
+        def predict(self, scan, wanted=None):
             monkeypatch.setattr(os, "fsync", fail)
-            return super().predict(scan)
+            return super().predict(scan, wanted)
 
     def fail(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -368,10 +368,10 @@ def test_network_that_fails_on_one_scan(make_root):
     root = make_root(SCANS)
 
     class Fails(FixedMember):
-        def predict(self, scan):
+        def predict(self, scan, wanted=None):
             if scan.name == FAULTY:
                 raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
-            return super().predict(scan)
+            return super().predict(scan, wanted)
 
     predictor = Predictor([Fails()], LENIENT)
     output = root.parent / "submission.csv"
@@ -437,10 +437,10 @@ from gitract_kit.inference.predictor import Predictor
 from gitract_kit.settings import PredictionSettings
 
 class Slow(FixedMember):
-    def predict(self, scan):
+    def predict(self, scan, wanted=None):
         time.sleep(0.3)
         print(scan.name, flush=True)
-        return super().predict(scan)
+        return super().predict(scan, wanted)
 
 Predictor([Slow()], PredictionSettings()).predict({root!r}, {output!r}, progress=False)
 """

@@ -87,6 +87,24 @@ def test_real_network_answers_every_organ_and_twice_the_same():
     np.testing.assert_array_equal(member.predict(scan), first)
 
 
+def test_unwanted_slices_cost_nothing_and_still_feed_their_neighbours():
+    network = TooSmallMemory(limit=100)
+    member = NetworkMember(network, see_through_settings(), tta="none", batch_size=2)
+    scan = make_scan(slices=6)
+    wanted = np.array([False, True, True, False, True, False])
+    answer = member.predict(scan, wanted)
+    assert network.sizes == [2, 1]
+    np.testing.assert_array_equal(answer[wanted], see_through().predict(scan)[wanted])
+    assert not answer[~wanted].any()
+
+
+def test_no_wanted_slice_is_no_forward_pass():
+    network = TooSmallMemory(limit=100)
+    member = NetworkMember(network, see_through_settings(), tta="none")
+    assert not member.predict(make_scan(), np.zeros(5, dtype=bool)).any()
+    assert network.sizes == []
+
+
 class TooSmallMemory(SeeThrough):
     """Runs out of memory on more than ``limit`` windows."""
 

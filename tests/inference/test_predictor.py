@@ -101,9 +101,9 @@ def test_empty_submission_stands_before_the_first_scan(make_root, tmp_path):
     seen = []
 
     class Watching(FixedMember):
-        def predict(self, scan):
+        def predict(self, scan, wanted=None):
             seen.append(read(output))
-            return super().predict(scan)
+            return super().predict(scan, wanted)
 
     Predictor([Watching()], PLAIN).predict(root, output, progress=False)
     pd.testing.assert_frame_equal(seen[0], read(root / "sample_submission.csv"))
@@ -116,11 +116,11 @@ def test_file_stays_valid_when_the_run_ends_in_the_middle(make_root, tmp_path):
     class Interrupted(FixedMember):
         calls = 0
 
-        def predict(self, scan):
+        def predict(self, scan, wanted=None):
             self.calls += 1
             if self.calls == 2:
                 raise KeyboardInterrupt
-            return super().predict(scan)
+            return super().predict(scan, wanted)
 
     with pytest.raises(KeyboardInterrupt):
         Predictor([Interrupted()], PLAIN).predict(root, output, progress=False)
@@ -137,7 +137,7 @@ def test_run_record_says_what_was_done(make_root, tmp_path):
         ("case7_day3", 4, "full"),
         ("case12_day0", 4, "full"),
     ]
-    assert record["members"] == [{"name": "see-through", "weight": 1.0}]
+    assert record["members"] == [{"name": "see-through", "role": "segment", "weight": 1.0}]
     assert record["prediction"]["tta"] == "none"
     assert record["rows"] == 24
     assert {"gitract-kit", "python", "torch"} <= set(record["versions"])
