@@ -183,38 +183,80 @@ def _add_check(verbs) -> None:
     verb = verbs.add_parser("check", help="would Kaggle accept this submission?")
     verb.add_argument("submission", type=Path, metavar="SUBMISSION.CSV")
     verb.add_argument("--sample", type=Path, required=True, metavar="SAMPLE_SUBMISSION.CSV")
-    verb.add_argument(
-        "--root", type=Path, help="the competition folder: runs are then held to the slices' sizes"
-    )
-    verb.add_argument(
-        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
-    )
+    _add_sizes(verb, required=False)
     verb.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> None:
-    from gitract_kit.competition.index import build_index
     from gitract_kit.competition.submission import check_submission
 
-    sizes = build_index(options.root, options.split) if options.root else None
-    report = check_submission(options.submission, options.sample, sizes)
-    print(f"{options.submission}: Kaggle would accept it" + (f" ({report})" if report else ""))
+    report = check_submission(options.submission, options.sample, _sizes(options))
+    print(f"{options.submission}: Kaggle would accept it")
+    print(f"{report.rows} rows of {report.slices} slices, {report.masks} masks")
+    if report.sized_rows < report.rows:
+        unsized = report.rows - report.sized_rows
+        print(f"runs of {unsized} rows were not held to their slice's size: give --root or --sizes for that")
+
+
+def _add_sizes(verb: argparse.ArgumentParser, *, required: bool) -> None:
+    """How big the slices are: from the folder, or from a table where it is not at hand."""
+    source = verb.add_mutually_exclusive_group(required=required)
+    source.add_argument(
+        "--root", type=Path, help="the competition folder, whose file names hold the slices' sizes"
+    )
+    source.add_argument(
+        "--sizes", type=Path, metavar="CSV", help="or a table with id, width, height (or id, path)"
+    )
+    verb.add_argument(
+        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
+    )
+
+
+def _sizes(options: argparse.Namespace):
+    from gitract_kit.competition.index import build_index, read_sizes
+
+    if options.sizes:
+        return read_sizes(options.sizes)
+    return build_index(options.root, options.split) if options.root else None
 
 
 def _add_score(verbs) -> None:
     verb = verbs.add_parser("score", help="what would this submission score?")
     verb.add_argument("submission", type=Path, metavar="SUBMISSION.CSV")
     verb.add_argument("--truth", type=Path, required=True, help="train.csv, or the phantom's solution.csv")
-    verb.add_argument("--root", type=Path, required=True, help="the competition folder: the slices' sizes")
-    verb.add_argument(
-        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
-    )
+    _add_sizes(verb, required=True)
     verb.add_argument("--variant", default="leaderboard", choices=("leaderboard", "page", "mle-bench"))
     verb.set_defaults(run=_score)
 
 
 def _score(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    from gitract_kit.competition.index import read_labels
+    from gitract_kit.competition.layout import ORGANS
+    from gitract_kit.competition.metric import competition_score
+    from gitract_kit.competition.submission import read_submission
+
+    truth = read_labels(options.truth).melt("id", list(ORGANS), "class", "segmentation")
+    prediction = read_submission(options.submission)
+    score = competition_score(truth, prediction, _sizes(options), options.variant, only_common=True)
+    _print_score(score)
+    for count, table in (
+        (score.ids_only_in_truth, options.submission),
+        (score.ids_only_in_prediction, options.truth),
+    ):
+        if count:
+            print(f"left out: {count} ids that {table} lacks")
+
+
+def _print_score(score) -> None:
+    print(f"{'':<14}{'Dice':>8}{'Hausdorff':>11}{'score':>9}{'rows':>8}")
+    for organ, row in score.by_organ.iterrows():
+        counted = int(row["rows"] - row["rows_both_empty"]) if score.variant != "page" else int(row["rows"])
+        print(f"{organ:<14}{row['dice']:8.4f}{row['hausdorff']:11.4f}{row['total']:9.4f}{counted:8d}")
+    print(f"{'all':<14}{score.dice:8.4f}{score.hausdorff:11.4f}{score.total:9.4f}")
+    print(
+        f"variant {score.variant}: {score.scans} scans, {score.volumes} volumes, "
+        f"{score.rows} rows of which {score.rows_both_empty} empty on both sides"
+    )
 
 
 def _add_rehearse(verbs) -> None:

@@ -16,7 +16,7 @@ from gitract_kit.competition.names import ScanName, SliceFile, SliceName, parse_
 from gitract_kit.competition.tables import read_labels
 from gitract_kit.errors import DatasetError, SettingsError
 
-__all__ = ["build_index", "read_labels"]
+__all__ = ["build_index", "read_labels", "read_sizes"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -203,3 +203,36 @@ def _join_labels(index: pd.DataFrame, labels: pd.DataFrame, root: Path) -> pd.Da
             f"{without_rows.iloc[0]}: give the train.csv that belongs to this folder"
         )
     return index.merge(labels, on="id", how="left", validate="one_to_one")
+
+
+def read_sizes(path: str | Path) -> pd.DataFrame:
+    """The sizes of slices from a table, for where the folder is not at hand: ``id``, ``height``, ``width``.
+
+    The table is a CSV (may be gzipped) with ``id`` and either ``width`` and ``height`` in pixels or ``path``, whose
+    file names hold them. Anything else is a :class:`DatasetError`.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: not a readable table ({error}); give a CSV with id, width and height"
+        ) from error
+    if {"id", "path"} <= set(table.columns):
+        files = [SliceFile.parse(text.rpartition("/")[2]) for text in table["path"]]
+        return pd.DataFrame(
+            {
+                "id": table["id"],
+                "height": [one.height for one in files],
+                "width": [one.width for one in files],
+            }
+        )
+    if not {"id", "width", "height"} <= set(table.columns):
+        raise DatasetError(
+            f"{path} has the columns {', '.join(table.columns)}, expected id, width and height, or id and path"
+        )
+    try:
+        return table[["id", "height", "width"]].astype({"height": int, "width": int})
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: a width or height is not a whole number ({error}); mend the table"
+        ) from error
