@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -27,32 +27,11 @@ from gitract_kit.files import write_bytes_atomic, write_text_atomic
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.models import create_model
 from gitract_kit.settings import PredictionSettings, Settings, settings_from_dict, settings_to_dict
+from gitract_kit.shipping.manifest import FORMAT, MANIFEST, ROLES, check_format, read_json, read_manifest
 
 __all__ = ["Bundle", "create_bundle", "load_bundle", "read_manifest"]
 
-_FORMAT = 1
-_MANIFEST = "bundle.json"
-_BUNDLE_KEYS = {
-    "name": str,
-    "layout": str,
-    "organs": list,
-    "prediction": dict,
-    "members": list,
-    "versions": dict,
-}
-_MEMBER_KEYS = {
-    "weights": str,
-    "sha256": str,
-    "bytes": int,
-    "role": str,
-    "weight": (int, float),
-    "fold": int,
-    "epoch": int,
-    "score": dict,
-    "settings": dict,
-}
 _RUN_KEYS = ("settings", "fold", "epoch", "score", "sha256")
-_ROLES = ("segment",)
 
 
 @dataclass(frozen=True)
@@ -74,20 +53,24 @@ def create_bundle(
     folds: Sequence[int] | None = None,
     name: str | None = None,
     half: bool = True,
+    role: str = "segment",
 ) -> Path:
     """Write the trained folds of ``run`` as a bundle and return its folder, ``out``.
 
-    ``folds`` picks some, None takes all that are there. ``half`` stores the weights as float16, half the size;
-    loading widens them to float32 again. The prediction settings are those of the first fold. The same run gives the
-    same bytes. A fold that is missing, torn or of other organs is a `BundleError`.
+    ``folds`` picks some, None takes all that are there. ``half`` stores the weights as float16, half the size; loading
+    widens them to float32 again. ``role`` is what the members are for: ``segment`` or ``gate``. The prediction
+    settings are those of the first fold. The same run gives the same bytes. A fold that is missing, torn or of other
+    organs is a `BundleError`.
     """
+    if role not in ROLES:
+        raise SettingsError(f"role is {role!r}, expected {' or '.join(ROLES)}")
     run, out = Path(run), Path(out)
     trained = [_read_fold(run / f"fold_{fold}") for fold in _choose_folds(run, folds)]
     settings = [_settings(fold["settings"], fold["path"]) for fold in trained]
     _check_organs([one.organs for one in settings], [fold["path"] for fold in trained])
-    members = [_write_member(fold, out, half) for fold in trained]
+    members = [_write_member(fold, out, half, role) for fold in trained]
     manifest = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "name": name or out.resolve().name,
         "layout": settings[0].layout,
         "organs": list(settings[0].organs),
@@ -96,7 +79,7 @@ def create_bundle(
         "versions": trained[0].get("versions", {}),
     }
     # last, so that a bundle with a manifest is whole
-    write_text_atomic(out / _MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    write_text_atomic(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return out
 
 
@@ -106,57 +89,47 @@ def load_bundle(
     device: str | torch.device = "cpu",
     tta: str | None = None,
     batch_size: int | None = None,
+    allow_missing_members: bool = False,
 ) -> Bundle:
     """Return the bundle in ``folder``, its networks on ``device``; every hash is compared before any is used.
 
-    ``tta`` and ``batch_size`` replace the bundle's own. What is missing, altered, unknown or does not fit its
-    settings is a `BundleError` that names the file and what to do.
+    ``tta`` and ``batch_size`` replace the bundle's own. With ``allow_missing_members`` a member whose weights are
+    missing or altered is left out with a warning, as long as one is left. What is missing, altered,
+    unknown or does not fit its settings is a `BundleError` that names the file and what to do.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    path = folder / _MANIFEST
+    path = folder / MANIFEST
     prediction = _prediction(manifest, path, tta=tta, batch_size=batch_size)
     settings = [_settings(entry["settings"], path) for entry in manifest["members"]]
     organs = [tuple(manifest["organs"]), *(one.organs for one in settings)]
     _check_organs(organs, [path, *(folder / entry["weights"] for entry in manifest["members"])])
-    for entry in manifest["members"]:
-        _read_weights(folder / entry["weights"], entry["sha256"])
+    sound = _sound_members(manifest, folder, allow_missing=allow_missing_members)
     members = [
-        _load_member(folder, entry, dataclasses.replace(one, prediction=prediction), device)
+        _load_member(folder, manifest, entry, dataclasses.replace(one, prediction=prediction), device)
         for entry, one in zip(manifest["members"], settings, strict=True)
+        if entry in sound
     ]
     return Bundle(folder, manifest["name"], manifest["layout"], organs[0], prediction, tuple(members))
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Return ``bundle.json`` as it stands, its keys checked; no weights are read."""
-    path = Path(folder) / _MANIFEST
-    manifest = _read_json(path, "give the folder that `gitract bundle` wrote")
-    _check_format(manifest, path)
-    _check_keys(manifest, _BUNDLE_KEYS, path, "the bundle")
-    if not manifest["members"]:
-        raise BundleError(f"{path}: holds no members; write the bundle again with `gitract bundle`")
+def _sound_members(
+    manifest: Mapping[str, Any], folder: Path, *, allow_missing: bool
+) -> list[Mapping[str, Any]]:
+    """The members whose weights are there and unaltered: all of them, unless some may be missing."""
+    sound = []
     for entry in manifest["members"]:
-        _check_member(entry, path)
-    return manifest
-
-
-def _check_member(entry: Any, path: Path) -> None:
-    if not isinstance(entry, dict):
-        raise BundleError(f"{path}: a member is {entry!r}, expected a JSON object; write the bundle again")
-    _check_keys(entry, _MEMBER_KEYS, path, "a member")
-    weights, role, weight = entry["weights"], entry["role"], entry["weight"]
-    # a name and no path: a manifest must not reach outside its folder
-    if Path(weights).name != weights or not weights.endswith(".safetensors"):
-        raise BundleError(
-            f"{path}: a member's weights are {weights!r}, expected the name of a .safetensors file beside it"
-        )
-    if role not in _ROLES:
-        raise BundleError(
-            f"{path}: {weights} has the role {role!r}, expected {' or '.join(_ROLES)}; use a newer kit"
-        )
-    if not 0 < weight < math.inf:
-        raise BundleError(f"{path}: {weights} has the weight {weight!r}, expected a number over 0")
+        try:
+            _read_weights(folder / entry["weights"], entry["sha256"])
+        except BundleError as error:
+            if not allow_missing:
+                raise
+            warnings.warn(f"left out: {error}", stacklevel=3)
+        else:
+            sound.append(entry)
+    if not sound:
+        raise BundleError(f"{folder}: no member is whole; copy the whole folder again")
+    return sound
 
 
 def _choose_folds(run: Path, folds: Sequence[int] | None) -> list[int]:
@@ -179,15 +152,15 @@ def _choose_folds(run: Path, folds: Sequence[int] | None) -> list[int]:
 
 def _read_fold(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
-    about = _read_json(path, "train the fold first")
-    _check_format(about, path)
+    about = read_json(path, "train the fold first")
+    check_format(about, path)
     missing = [key for key in _RUN_KEYS if key not in about]
     if missing:
         raise BundleError(f"{path}: lacks {', '.join(missing)}; train the fold again with this kit")
     return {**about, "path": path, "weights": folder / "model.safetensors"}
 
 
-def _write_member(fold: Mapping[str, Any], out: Path, half: bool) -> dict[str, Any]:
+def _write_member(fold: Mapping[str, Any], out: Path, half: bool, role: str) -> dict[str, Any]:
     state = _parse_weights(_read_weights(fold["weights"], fold["sha256"]), fold["weights"])
     if half:
         state = {name: _halve(tensor, name, fold["weights"]) for name, tensor in state.items()}
@@ -198,7 +171,7 @@ def _write_member(fold: Mapping[str, Any], out: Path, half: bool) -> dict[str, A
         "weights": name,
         "sha256": sha256(content).hexdigest(),
         "bytes": len(content),
-        "role": "segment",
+        "role": role,
         "weight": 1.0,
         **{key: fold[key] for key in ("fold", "epoch", "score", "settings")},
     }
@@ -216,7 +189,11 @@ def _halve(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
 
 
 def _load_member(
-    folder: Path, entry: Mapping[str, Any], settings: Settings, device: str | torch.device
+    folder: Path,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    settings: Settings,
+    device: str | torch.device,
 ) -> NetworkMember:
     path = folder / entry["weights"]
     state = _parse_weights(_read_weights(path, entry["sha256"]), path)
@@ -225,11 +202,28 @@ def _load_member(
         network = create_model(model, in_channels=settings.window.slices, classes=len(settings.organs))
     except SettingsError as error:
         raise BundleError(
-            f"{folder / _MANIFEST}: the network of {path.name} cannot be made: {error}"
+            f"{folder / MANIFEST}: the network of {path.name} cannot be made: {error}"
         ) from error
     _check_tensors(state, network.state_dict(), path)
     network.load_state_dict(state)
-    return NetworkMember(network, settings, device, name=path.stem, weight=float(entry["weight"]))
+    return NetworkMember(
+        network,
+        settings,
+        device,
+        name=f"{manifest['name']}/{path.stem}",
+        role=entry["role"],
+        weight=float(entry["weight"]),
+        group=_group(manifest["name"], settings),
+    )
+
+
+def _group(name: str, settings: Settings) -> str:
+    """The same for folds of one network, and for no others."""
+    model, window, geometry = settings.model, settings.window, settings.geometry
+    return (
+        f"{name}/{model.architecture}-{model.encoder}-{window.slices}x{window.stride}-"
+        f"{geometry.height}x{geometry.width}"
+    )
 
 
 def _check_tensors(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -244,7 +238,7 @@ def _check_tensors(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Te
         if names:
             raise BundleError(
                 f"{path}: {what} {len(names)} tensors, {names[0]} the first; these weights are of another "
-                f"network than {_MANIFEST} says: write the bundle again"
+                f"network than {MANIFEST} says: write the bundle again"
             )
 
 
@@ -270,40 +264,6 @@ def _parse_weights(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         return load(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: is not a safetensors file ({error}); write it again") from error
-
-
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:
-        raise BundleError(f"{path}: is not JSON ({error}); {remedy}") from error
-    if not isinstance(value, dict):
-        raise BundleError(f"{path}: holds a {type(value).__name__}, expected a JSON object; {remedy}")
-    return value
-
-
-def _check_format(about: Mapping[str, Any], path: Path) -> None:
-    if about.get("format") != _FORMAT:
-        raise BundleError(
-            f"{path}: has the format {about.get('format')!r}, this kit reads {_FORMAT}; "
-            "write it again, or use the kit that wrote it"
-        )
-
-
-def _check_keys(entry: Mapping[str, Any], expected: Mapping[str, Any], path: Path, what: str) -> None:
-    missing = [key for key in expected if key not in entry]
-    unknown = [key for key in entry if key not in (*expected, "format")]
-    if missing:
-        raise BundleError(f"{path}: {what} lacks {', '.join(missing)}; write it again with `gitract bundle`")
-    if unknown:
-        raise BundleError(f"{path}: {what} has the unknown key {unknown[0]!r}; use the kit that wrote it")
-    for key, kind in expected.items():
-        if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-            raise BundleError(
-                f"{path}: {key} of {what} is {entry[key]!r:.80}; write it again with `gitract bundle`"
-            )
 
 
 def _settings(values: Any, path: Path) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from gitract_kit.errors import BundleError
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
+from gitract_kit.inference.rows import start_submission
 from gitract_kit.shipping.bundle import load_bundle
 
 __all__ = ["predict_bundles"]
@@ -21,15 +23,22 @@ def predict_bundles(
     *,
     split: str = "test",
     device: str | None = None,
+    budget_s: float | None = None,
+    allow_missing_members: bool = False,
     progress: bool = True,
 ) -> PredictionSummary:
     """Write the submission of ``root/split`` to ``output`` with all members of ``bundles``; return what was done.
 
     Thresholds and the rest of the prediction settings are those of the first bundle. ``device`` is a GPU where there
-    is one, unless named. Bundles of other organs than the first are a `BundleError`.
+    is one, unless named. The submission with every row empty is written before any weights are read; the seconds of
+    ``budget_s`` count from then on. Bundles of other organs than the first are a `BundleError`.
     """
+    start = time.monotonic()
+    start_submission(root, output, split=split)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = [load_bundle(folder, device=device) for folder in bundles]
+    loaded = [
+        load_bundle(folder, device=device, allow_missing_members=allow_missing_members) for folder in bundles
+    ]
     first = loaded[0]
     for bundle in loaded:
         if (bundle.layout, bundle.organs) != (first.layout, first.organs):
@@ -39,4 +48,6 @@ def predict_bundles(
             )
     members = [member for bundle in loaded for member in bundle.members]
     predictor = Predictor(members, first.prediction, first.organs)
-    return predictor.predict(root, output, split=split, progress=progress)
+    if budget_s is not None:
+        budget_s -= time.monotonic() - start
+    return predictor.predict(root, output, split=split, budget_s=budget_s, progress=progress)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 from gitract_kit.data.scans import Scan
-from gitract_kit.errors import BundleError
+from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.models import create_model
 from gitract_kit.settings import (
@@ -133,7 +133,9 @@ def test_bundle_knows_what_it_predicts_and_how(whole_bundle):
     assert isinstance(bundle, Bundle)
     assert (bundle.name, bundle.layout, bundle.organs) == ("made-up", "uw-madison", SETTINGS.organs)
     assert bundle.prediction == SETTINGS.prediction
-    assert [member.name for member in bundle.members] == ["fold_0", "fold_1"]
+    assert [member.name for member in bundle.members] == ["made-up/fold_0", "made-up/fold_1"]
+    assert len({member.group for member in bundle.members}) == 1
+    assert {member.role for member in bundle.members} == {"segment"}
     assert [member.tta for member in bundle.members] == ["none", "none"]
 
 
@@ -164,6 +166,18 @@ def test_folds_and_name_can_be_chosen(trained_run, tmp_path):
     manifest = read_manifest(create_bundle(trained_run, tmp_path / "out", folds=[1], name="second"))
     assert manifest["name"] == "second"
     assert [entry["fold"] for entry in manifest["members"]] == [1]
+
+
+def test_gates_are_bundled_as_such(trained_run, tmp_path):
+    manifest = read_manifest(create_bundle(trained_run, tmp_path / "out", role="gate"))
+    assert {entry["role"] for entry in manifest["members"]} == {"gate"}
+    with pytest.raises(SettingsError, match="role is 'judge', expected segment or gate"):
+        create_bundle(trained_run, tmp_path / "out", role="judge")
+
+
+def test_bundle_of_gates_loads(trained_run, tmp_path):
+    bundle = load_bundle(create_bundle(trained_run, tmp_path / "out", role="gate"))
+    assert {member.role for member in bundle.members} == {"gate"}
 
 
 def test_prediction_can_be_changed_when_loading(whole_bundle):
@@ -250,6 +264,7 @@ SPOILT = {
     "no members": (lambda m: m.update(members=[]), "holds no members"),
     "members no list": (lambda m: m.update(members={}), "members of the bundle is {}"),
     "organs no list": (lambda m: m.update(organs=3), "organs of the bundle is 3"),
+    "organs no names": (lambda m: m.update(organs=[3]), r"organs are \[3\], expected a list of names"),
     "hash no text": (lambda m: m["members"][1].update(sha256=None), "sha256 of a member is None"),
     "weight no number": (lambda m: m["members"][1].update(weight=True), "weight of a member is True"),
     "member no object": (lambda m: m.update(members=[3]), "a member is 3, expected a JSON object"),
@@ -344,3 +359,23 @@ def test_tensor_of_another_shape_is_named(folder):
     replace_weights(folder, {**state, name: torch.zeros(7)})
     with pytest.raises(BundleError, match=rf"has in another shape 1 tensors, {name} the first"):
         load_bundle(folder)
+
+
+def test_missing_member_may_be_left_out_with_a_warning(folder):
+    (folder / "fold_0.safetensors").unlink()
+    with pytest.warns(UserWarning, match=r"left out: .*fold_0.safetensors: cannot be read"):
+        bundle = load_bundle(folder, allow_missing_members=True)
+    assert [member.name for member in bundle.members] == ["made-up/fold_1"]
+
+
+def test_altered_member_may_be_left_out_with_a_warning(folder):
+    (folder / "fold_1.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"left out: .*fold_1.safetensors: its sha256"):
+        assert len(load_bundle(folder, allow_missing_members=True).members) == 1
+
+
+def test_bundle_without_one_whole_member_is_refused_all_the_same(folder):
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(BundleError, match="no member is whole"):
+        load_bundle(folder, allow_missing_members=True)
