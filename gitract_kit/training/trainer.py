@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import torch
 from safetensors.torch import load_file
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -142,7 +142,7 @@ class _Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.loss = create_loss(chosen.loss)
         self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema_decay), use_buffers=True)
+            AveragedModel(self.network, multi_avg_fn=self._average, use_buffers=True)
             if chosen.ema_decay
             else None
         )
@@ -248,6 +248,16 @@ class _Trainer:
         save_checkpoint(self.folder, self.epoch, self._state())
         if self.progress:
             tqdm.write(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score.total:.4f}", file=sys.stderr)
+
+    def _average(self, averaged: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor) -> None:
+        # a young average follows quickly, or the first random weights would stay in it for hundreds of steps
+        steps = self.scheduler.last_epoch
+        decay = min(self.settings.training.ema_decay, (1 + steps) / (10 + steps))
+        for old, new in zip(averaged, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - decay)
+            else:
+                old.copy_(new)
 
     def _scored(self) -> torch.nn.Module:
         return self.network if self.average is None else self.average.module
