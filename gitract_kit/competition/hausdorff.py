@@ -9,6 +9,7 @@ within that distance are out, and for nearly all of them a few looks around find
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -20,6 +21,8 @@ __all__ = ["as_masks", "hausdorff_distance", "hausdorff_within"]
 _Box = tuple[slice, slice, slice]
 
 _FEW = 2_000  # voxels that the tree answers for sooner than they are thinned out
+_MANY = 2**18  # voxels that are first thinned out by what is known of their neighbours
+_RUN = 64  # of them that share one answer
 _SAMPLE = 256  # voxels whose distance sets the bar for all others
 _LEAF = 64  # few questions are asked of each tree: cheap to build beats quick to ask
 
@@ -47,8 +50,8 @@ def hausdorff_within(mask_true: np.ndarray, mask_pred: np.ndarray, extent: tuple
     if box_true is None or box_pred is None:
         return float("nan") if box_true is box_pred else 1.0
     steps = 1.0 / np.array(extent)
-    distance = _farthest(mask_true, box_true, mask_pred, box_pred, steps, at_least=0.0)
-    distance = _farthest(mask_pred, box_pred, mask_true, box_true, steps, at_least=distance)
+    distance = _Target(mask_pred, box_pred, steps).farthest_of(mask_true, box_true, at_least=0.0)
+    distance = _Target(mask_true, box_true, steps).farthest_of(mask_pred, box_pred, at_least=distance)
     return distance / 3**0.5
 
 
@@ -90,42 +93,67 @@ def _bounding_box(mask: np.ndarray) -> _Box | None:
     return z, slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _farthest(
-    source: np.ndarray,
-    source_box: _Box,
-    target: np.ndarray,
-    target_box: _Box,
-    steps: np.ndarray,
-    at_least: float,
-) -> float:
-    """The largest distance from a source voxel to the target, or ``at_least`` where that is larger."""
-    voxels = _places_of(source[source_box] & ~target[source_box], source_box, source.shape)
-    voxels = _beyond(at_least, voxels, source_box, target, steps)
-    if not voxels.size:
-        return at_least
-    surface = _scaled(_surface_of(target, target_box), target.shape, steps)
-    tree = KDTree(surface, leafsize=_LEAF, balanced_tree=False, compact_nodes=False)
-    sample = voxels[:: voxels.size // _SAMPLE + 1]
-    at_least = max(at_least, float(tree.query(_scaled(sample, source.shape, steps))[0].max()))
-    voxels = _beyond(at_least, voxels, source_box, target, steps)
-    return float(tree.query(_scaled(voxels, source.shape, steps))[0].max(initial=at_least))
+class _Target:
+    """A mask to measure distances to; voxels are flat places in its volume."""
 
+    def __init__(self, mask: np.ndarray, box: _Box, steps: np.ndarray) -> None:
+        self._mask, self._box, self._steps = mask, box, steps
 
-def _beyond(
-    radius: float, voxels: np.ndarray, box: _Box, target: np.ndarray, steps: np.ndarray
-) -> np.ndarray:
-    """``voxels``, which lie in ``box``, without nearly all of those with a target voxel within ``radius``."""
-    if voxels.size < _FEW:
+    def farthest_of(self, source: np.ndarray, box: _Box, at_least: float) -> float:
+        """The largest distance of a voxel of ``source``, which ``box`` holds, or ``at_least`` where that is larger."""
+        voxels = _places_of(source[box] & ~self._mask[box], box, source.shape)
+        if voxels.size <= _MANY:
+            voxels = self._beyond(at_least, voxels, box)
+        if not voxels.size:
+            return at_least
+        at_least = self._farthest(voxels[:: voxels.size // _SAMPLE + 1], at_least)
+        if voxels.size > _MANY:
+            voxels, at_least = self._worth_asking(voxels, at_least)
+        return self._farthest(self._beyond(at_least, voxels, box), at_least)
+
+    def _beyond(self, radius: float, voxels: np.ndarray, box: _Box) -> np.ndarray:
+        """``voxels``, all in ``box``, without nearly all of those that have a target voxel within ``radius``."""
+        if voxels.size < _FEW or radius == 0.0:
+            return voxels
+        # an offset that leads out of the volume is cut short, and is within the radius all the more
+        room_before = [-side.start for side in box]
+        room_behind = [length - side.stop for side, length in zip(box, self._mask.shape, strict=True)]
+        offsets = np.clip(
+            np.trunc(_REACHES * radius / self._steps).astype(np.int64), room_before, room_behind
+        )
+        strides = (self._mask.shape[1] * self._mask.shape[2], self._mask.shape[2], 1)
+        flat_mask = self._mask.ravel()
+        for offset in dict.fromkeys((offsets @ strides).tolist()):
+            voxels = voxels[~flat_mask[voxels + offset]]
         return voxels
-    # an offset that leads out of the volume is cut short, and what it finds is within the radius all the more
-    room_before = [-side.start for side in box]
-    room_behind = [length - side.stop for side, length in zip(box, target.shape, strict=True)]
-    offsets = np.clip(np.trunc(_REACHES * radius / steps).astype(np.int64), room_before, room_behind)
-    strides = (target.shape[1] * target.shape[2], target.shape[2], 1)
-    flat_target = target.ravel()
-    for offset in dict.fromkeys((offsets @ strides).tolist()):
-        voxels = voxels[~flat_target[voxels + offset]]
-    return voxels
+
+    def _worth_asking(self, voxels: np.ndarray, at_least: float) -> tuple[np.ndarray, float]:
+        """``voxels`` without the neighbours of those that are nearer than ``at_least`` by more than their spread.
+
+        Also the distance known by then. In pieces, so that millions of voxels need no memory to speak of.
+        """
+        kept = []
+        for first in range(0, voxels.size, _MANY):
+            piece = voxels[first : first + _MANY]
+            middles = np.minimum(np.arange(_RUN // 2, piece.size + _RUN // 2, _RUN), piece.size - 1)
+            runs = np.minimum(np.arange(piece.size) // _RUN, middles.size - 1)
+            positions = self._positions(piece)
+            spread = np.linalg.norm(positions - positions[middles[runs]], axis=1)
+            distances = self._tree.query(positions[middles])[0]
+            at_least = max(at_least, float(distances.max()))
+            kept.append(piece[distances[runs] + spread > at_least])
+        return np.concatenate(kept), at_least
+
+    def _farthest(self, voxels: np.ndarray, at_least: float) -> float:
+        return float(self._tree.query(self._positions(voxels))[0].max(initial=at_least))
+
+    @cached_property
+    def _tree(self) -> KDTree:
+        surface = self._positions(_surface_of(self._mask, self._box))
+        return KDTree(surface, leafsize=_LEAF, balanced_tree=False, compact_nodes=False)
+
+    def _positions(self, voxels: np.ndarray) -> np.ndarray:
+        return np.column_stack(np.unravel_index(voxels, self._mask.shape)) * self._steps
 
 
 def _surface_of(mask: np.ndarray, box: _Box) -> np.ndarray:
@@ -146,7 +174,3 @@ def _places_of(crop: np.ndarray, box: _Box, shape: tuple[int, ...]) -> np.ndarra
     """Flat places, in a volume of ``shape``, of the voxels of ``crop``, which is cut from there at ``box``."""
     z, y, x = np.unravel_index(np.flatnonzero(crop), crop.shape)
     return ((z + box[0].start) * shape[1] + y + box[1].start) * shape[2] + x + box[2].start
-
-
-def _scaled(places: np.ndarray, shape: tuple[int, ...], steps: np.ndarray) -> np.ndarray:
-    return np.column_stack(np.unravel_index(places, shape)) * steps
