@@ -39,12 +39,9 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["as it is", "all shortcuts"])
-def _with_and_without_shortcuts(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def _with_and_without_shortcuts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "all shortcuts":
         shorten(monkeypatch)
-    yield
 
 
 both = pytest.mark.usefixtures("_with_and_without_shortcuts")
