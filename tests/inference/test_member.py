@@ -139,7 +139,7 @@ def test_member_without_tta_shares_the_network():
     member = see_through("hflip")
     plain = member.without_tta()
     assert (member.passes, plain.passes) == (2, 1)
-    assert plain._network is member._network
+    assert plain.network is member.network
     assert (plain.name, plain.weight, plain.batch_size) == (member.name, member.weight, member.batch_size)
 
 
