@@ -99,7 +99,9 @@ class ModelSettings:
     """The network."""
 
     architecture: str = "unet"
-    """An architecture of segmentation-models-pytorch, in its lower-case spelling."""
+    """An architecture of segmentation-models-pytorch, in its lower-case spelling, or one of the kit's own:
+    ``unet_2015`` and ``resunetplusplus``, whose encoder is part of the paper: ``encoder`` and ``encoder_depth``
+    do not concern them."""
     encoder: str = "tu-resnet18"
     """An smp encoder, or any timm one as ``tu-NAME``."""
     encoder_weights: str | None = None
@@ -109,6 +111,9 @@ class ModelSettings:
     """Number of halvings in the encoder."""
     decoder_channels: tuple[int, ...] | None = None
     """Channels of the decoder's stages, deepest first, for architectures that take them."""
+    initial_weights: str | None = None
+    """The ``model.safetensors`` of another run to start from, or None. Tensors that it lacks or that have another
+    shape keep their random start and are named. Only training reads it."""
 
     def __post_init__(self) -> None:
         _require(3 <= self.encoder_depth <= 5, "model.encoder_depth", self.encoder_depth, "3, 4 or 5")
@@ -129,11 +134,32 @@ class AugmentationSettings:
     rotate_deg: float = 15.0
     """Largest rotation in degrees."""
     elastic: float = 0.2
-    """Probability of an elastic or grid distortion."""
+    """Probability of one of the distortions."""
+    distortions: tuple[str, ...] = ("elastic", "grid")
+    """The distortions that one is drawn from: ``elastic``, ``grid``, ``optical``."""
+    distortion_strength: float = 1.0
+    """Factor on how far the distortions reach."""
     intensity: float = 0.5
     """Probability of a change of brightness, contrast or gamma."""
     dropout: float = 0.2
     """Probability of blanked rectangles."""
+
+    def __post_init__(self) -> None:
+        for name in ("hflip", "affine", "elastic", "intensity", "dropout"):
+            _require(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "0 to 1")
+        known = {"elastic", "grid", "optical"}
+        _require(
+            bool(self.distortions) and known.issuperset(self.distortions),
+            "augmentation.distortions",
+            self.distortions,
+            f"one or more of {', '.join(sorted(known))}; set augmentation.elastic to 0 for no distortion",
+        )
+        _require(
+            0 < self.distortion_strength <= 4,
+            "augmentation.distortion_strength",
+            self.distortion_strength,
+            "over 0 and at most 4",
+        )
 
 
 @dataclass(frozen=True)
@@ -147,14 +173,39 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     """The highest rate, reached at the end of the warm-up."""
     weight_decay: float = 1e-2
+    optimizer: str = "adamw"
+    """``adamw``, ``adam`` or ``sgd``; in the latter two the weight decay is an L2 penalty."""
+    schedule: str = "cosine"
+    """``cosine`` after a linear warm-up; ``one-cycle``, up and down once; ``plateau``, lowered whenever the held-out
+    score has not risen for a while."""
     warmup_epochs: float = 1.0
     """Epochs of linear warm-up before the cosine."""
+    plateau_factor: float = 0.5
+    """What the rate is multiplied with on a plateau."""
+    plateau_patience: int = 3
+    """Epochs without a better score that the plateau schedule bears."""
+    early_stop: int = 0
+    """Epochs without a better score after which the run ends; 0 runs all epochs."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one step."""
     loss: Mapping[str, float] = field(default_factory=lambda: {"bce": 0.5, "dice": 0.5})
-    """Weight of each loss by name."""
+    """Weight of each loss by name: ``bce``, ``dice``, ``focal``, ``lovasz``, ``tversky``."""
+    slices: str = "all"
+    """Which slices are drawn: ``all``; ``labelled``, those with an organ; ``no-tail``, all but those past the last
+    one of their scan with an organ."""
     empty_share: float | None = None
     """Share of drawn slices that hold no organ; None leaves it as it is in the data."""
     ema_decay: float = 0.0
     """Decay of the moving average of the weights that is scored and saved; 0 keeps the weights themselves."""
+    swa_epochs: int = 0
+    """Number of last epochs whose weights are averaged at the end; the average is kept where it scores best."""
+    mixup: float = 0.0
+    """Probability that a batch is blended with itself in another order."""
+    cutmix: float = 0.0
+    """Probability that a rectangle of a batch is replaced by that of another order, masks and all."""
+    mix_alpha: float = 1.0
+    """Both parameters of the Beta distribution that the blended share is drawn from; 1 makes all shares as likely,
+    less prefers shares near 0 and 1."""
     gradient_clip: float = 1.0
     """Largest norm of a step's gradient; 0 does not clip."""
     drop_bad_scans: bool = True
@@ -166,8 +217,12 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        for name in ("plateau_patience", "early_stop", "warmup_epochs", "weight_decay", "gradient_clip"):
+            _require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        self._check_choices()
+        self._check_averages_and_mixes()
         _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "over 0")
         _require(self.workers >= 0, "training.workers", self.workers, "0 or more")
         _require(0 <= self.ema_decay < 1, "training.ema_decay", self.ema_decay, "at least 0 and below 1")
@@ -177,8 +232,42 @@ class TrainingSettings:
             self.empty_share,
             "0 to 1",
         )
-        known = ("auto", "fp32", "fp16", "bf16")
-        _require(self.precision in known, "training.precision", self.precision, f"one of {', '.join(known)}")
+
+    def _check_choices(self) -> None:
+        choices = {
+            "optimizer": ("adamw", "adam", "sgd"),
+            "schedule": ("cosine", "one-cycle", "plateau"),
+            "slices": ("all", "labelled", "no-tail"),
+            "precision": ("auto", "fp32", "fp16", "bf16"),
+        }
+        for name, known in choices.items():
+            value = getattr(self, name)
+            _require(value in known, f"training.{name}", value, f"one of {', '.join(known)}")
+        _require(
+            0 < self.plateau_factor < 1, "training.plateau_factor", self.plateau_factor, "over 0 and below 1"
+        )
+
+    def _check_averages_and_mixes(self) -> None:
+        _require(
+            0 <= self.swa_epochs <= self.epochs,
+            "training.swa_epochs",
+            self.swa_epochs,
+            "0 to training.epochs",
+        )
+        _require(
+            not (self.swa_epochs and self.early_stop),
+            "training.swa_epochs",
+            self.swa_epochs,
+            "0 with training.early_stop, which may end the run before its last epochs",
+        )
+        for name in ("mixup", "cutmix"):
+            _require(
+                getattr(self, name) >= 0 and self.mixup + self.cutmix <= 1,
+                f"training.{name}",
+                getattr(self, name),
+                "0 or more, and training.mixup and training.cutmix together at most 1",
+            )
+        _require(self.mix_alpha > 0, "training.mix_alpha", self.mix_alpha, "over 0")
 
 
 @dataclass(frozen=True)
@@ -261,6 +350,7 @@ class Settings:
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    """In a preset or an assignment also a name: ``none``, ``flip``, ``light``, ``medium`` (the default), ``strong``."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     prediction: PredictionSettings = field(default_factory=PredictionSettings)
 
@@ -307,6 +397,9 @@ def override_settings(settings: Settings, assignments: Iterable[str]) -> Setting
                 f"{assignment!r} is not an assignment; write it as key=value, say training.epochs=3"
             )
         _assign(values, key.strip(), _yaml_value(key, text))
+        if isinstance(values["augmentation"], str):
+            # spelled out at once, so that a later assignment can change a part of it
+            values["augmentation"] = _plain(dataclasses.asdict(_augmentation_named(values["augmentation"])))
     return settings_from_dict(values)
 
 
@@ -334,7 +427,15 @@ def _yaml_value(key: str, text: str) -> Any:
     return value
 
 
+def _augmentation_named(name: str) -> AugmentationSettings:
+    if name not in _AUGMENTATIONS:
+        raise SettingsError(f"no augmentation is called {name!r}{_nearest(name, _AUGMENTATIONS)}")
+    return _AUGMENTATIONS[name]
+
+
 def _build(kind: type, values: Any, prefix: str) -> Any:
+    if kind is AugmentationSettings and isinstance(values, str):
+        return _augmentation_named(values)
     if not isinstance(values, Mapping):
         raise SettingsError(f"{prefix or 'settings'}: expected a mapping of settings, found {values!r}")
     hints = typing.get_type_hints(kind)
@@ -391,3 +492,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+# last, because the checks of their values stand above
+_NO_AUGMENTATION = AugmentationSettings(hflip=0.0, affine=0.0, elastic=0.0, intensity=0.0, dropout=0.0)
+_AUGMENTATIONS = {
+    "none": _NO_AUGMENTATION,
+    "flip": dataclasses.replace(_NO_AUGMENTATION, hflip=0.5),
+    "light": AugmentationSettings(
+        affine=0.5, shift=0.05, scale=0.1, rotate_deg=10.0, elastic=0.0, intensity=0.3, dropout=0.0
+    ),
+    "medium": AugmentationSettings(),
+    "strong": AugmentationSettings(
+        affine=0.8,
+        shift=0.1,
+        rotate_deg=20.0,
+        elastic=0.4,
+        distortions=("elastic", "grid", "optical"),
+        distortion_strength=1.5,
+        dropout=0.3,
+    ),
+}
