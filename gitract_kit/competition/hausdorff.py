@@ -161,7 +161,7 @@ def _surface_of(mask: np.ndarray, box: _Box) -> np.ndarray:
     crop = mask[box]
     inside = np.zeros_like(crop)
     core = (slice(1, -1),) * 3
-    inside[core] = crop[core]
+    inside[core] = True
     for axis in range(3):
         for neighbour in (slice(None, -2), slice(2, None)):
             shifted = [slice(1, -1)] * 3

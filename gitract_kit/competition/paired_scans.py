@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,22 +61,23 @@ def pair_scans(
     layout = Layout(name="", organs=tuple(organs), competition_slug="")
     rows_true = _rows(truth, "the truth", _TRUTH_COLUMNS, DatasetError)
     rows_pred = _rows(prediction, "the prediction", _PREDICTION_COLUMNS, SubmissionError)
+    if rows_true.empty:
+        raise DatasetError("the truth has no rows: give the train.csv or solution.csv of these slices")
+    # row_keys numbers the ids in this order
+    ids = pd.unique(np.concatenate([rows["id"].to_numpy(dtype=object) for rows in (rows_true, rows_pred)]))
     keys_true, keys_pred = row_keys([rows_true, rows_pred], layout)
-    ids = pd.unique(
-        np.concatenate([rows_true["id"].to_numpy(dtype=object), rows_pred["id"].to_numpy(dtype=object)])
-    )
-    rles_true = _grid(rows_true, keys_true, ids, layout, "the truth", DatasetError)
-    rles_pred = _grid(rows_pred, keys_pred, ids, layout, "the prediction", SubmissionError)
-    in_true, in_pred = (np.not_equal(rles[:, 0], None) for rles in (rles_true, rles_pred))
-    if not only_common:
-        _check_same_ids(ids, in_true, in_pred)
-    if not (in_true & in_pred).any():
-        raise SubmissionError(
-            f"no id of the prediction's {in_pred.sum()} is among the truth's {in_true.sum()}: "
-            "score it against the truth of the same slices"
-        )
-    scans = _split_scans(ids, in_true, in_pred, rles_true, rles_pred, _SliceSizes(sizes))
-    return PairedScans(list(scans), int((in_true & ~in_pred).sum()), int((in_pred & ~in_true).sum()))
+    rles_true, in_true = _by_id(rows_true, keys_true, ids, layout, "the truth", DatasetError)
+    rles_pred, in_pred = _by_id(rows_pred, keys_pred, ids, layout, "the prediction", SubmissionError)
+    _check_ids(ids, in_true, in_pred, only_common)
+    heights_and_widths = _sizes_by_id(sizes)
+    scans = []
+    for name, members in _slices_by_scan(ids, in_true).items():
+        z = np.flatnonzero(in_pred[members])
+        if z.size:
+            scored = members[z]
+            extent = (members.size, *_size_of_scan(name, ids[scored], heights_and_widths))
+            scans.append(ScanRows(name, extent, list(ids[scored]), z, rles_true[scored], rles_pred[scored]))
+    return PairedScans(scans, int((in_true & ~in_pred).sum()), int((in_pred & ~in_true).sum()))
 
 
 def _rows(
@@ -92,18 +93,18 @@ def _rows(
     rows = pd.DataFrame({"id": table["id"], "class": table["class"], "rle": table[found[0]]})
     rows = rows.astype(object).reset_index(drop=True)
     rows["rle"] = rows["rle"].where(rows["rle"].notna(), "")
-    for column in ("id", "class"):
-        not_text = np.array([not isinstance(cell, str) for cell in rows[column]], dtype=bool)
+    for column, cells in (("id", "id"), ("class", "class"), (found[0], "rle")):
+        not_text = np.array([not isinstance(cell, str) for cell in rows[cells]], dtype=bool)
         fault = describe_rows(rows, not_text, f"whose {column} is not text")
         if fault:
             raise error(f"{name} has {fault}: read the table with dtype=str")
     return rows
 
 
-def _grid(
+def _by_id(
     rows: pd.DataFrame, keys: np.ndarray, ids: np.ndarray, layout: Layout, name: str, error: type[InputError]
-) -> np.ndarray:
-    """``(id, organ)`` run-length strings, None in the whole row of an id that the table lacks."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(id, organ)`` run-length strings, and for each id whether the table has it."""
     repeated = pd.Series(keys).duplicated().to_numpy()
     for faulty, what in (
         (keys < 0, f"with a class that is not one of {', '.join(layout.organs)}"),
@@ -112,47 +113,42 @@ def _grid(
         fault = describe_rows(rows, faulty, what)
         if fault:
             raise error(f"{name} has {fault}: keep one row for each id and organ")
-    grid = np.full((len(ids), len(layout.organs)), None, dtype=object)
-    grid.ravel()[keys] = rows["rle"]
-    has_row = np.not_equal(grid, None)
+    rles = np.full((len(ids), len(layout.organs)), "", dtype=object)
+    rles.ravel()[keys] = rows["rle"]
+    has_row = np.zeros(rles.shape, dtype=bool)
+    has_row.ravel()[keys] = True
+    _check_complete(has_row, ids, layout, name, error)
+    return rles, has_row[:, 0]
+
+
+def _check_complete(
+    has_row: np.ndarray, ids: np.ndarray, layout: Layout, name: str, error: type[InputError]
+) -> None:
     i, k = np.nonzero(~has_row & has_row.any(axis=1, keepdims=True))
     if i.size:
         raise error(
-            f"{name} lacks {i.size} rows of ids that it has others of; the first is {layout.organs[k[0]]} "
+            f"{name} lacks {i.size} rows of ids that it has other rows of; the first is {layout.organs[k[0]]} "
             f"of {ids[i[0]]}: every id needs a row for each of {', '.join(layout.organs)}"
         )
-    return grid
 
 
-def _check_same_ids(ids: np.ndarray, in_true: np.ndarray, in_pred: np.ndarray) -> None:
+def _check_ids(ids: np.ndarray, in_true: np.ndarray, in_pred: np.ndarray, only_common: bool) -> None:
     missing, extra = ids[in_true & ~in_pred], ids[in_pred & ~in_true]
-    if missing.size:
+    if only_common and not (in_true & in_pred).any():
+        raise SubmissionError(
+            f"no id of the prediction's {in_pred.sum()} is among the truth's {in_true.sum()}: "
+            "score it against the truth of the same slices"
+        )
+    if missing.size and not only_common:
         raise SubmissionError(
             f"the prediction lacks {missing.size} of the truth's {in_true.sum()} ids; the first is {missing[0]}: "
             "predict every slice, or score the ids that both tables have (only_common)"
         )
-    if extra.size:
+    if extra.size and not only_common:
         raise SubmissionError(
-            f"the prediction has {extra.size} ids that the truth has not; the first is {extra[0]}: "
+            f"the prediction has {extra.size} ids that the truth lacks; the first is {extra[0]}: "
             "leave them out, or score the ids that both tables have (only_common)"
         )
-
-
-def _split_scans(
-    ids: np.ndarray,
-    in_true: np.ndarray,
-    in_pred: np.ndarray,
-    rles_true: np.ndarray,
-    rles_pred: np.ndarray,
-    sizes: _SliceSizes,
-) -> Iterator[ScanRows]:
-    for name, members in _slices_by_scan(ids, in_true).items():
-        z = np.flatnonzero(in_pred[members])
-        if z.size:
-            scored = members[z]
-            height, width = sizes.of_scan(name, ids[scored])
-            extent = (len(members), height, width)
-            yield ScanRows(name, extent, list(ids[scored]), z, rles_true[scored], rles_pred[scored])
 
 
 def _slices_by_scan(ids: np.ndarray, in_true: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,29 +164,31 @@ def _slices_by_scan(ids: np.ndarray, in_true: np.ndarray) -> dict[str, np.ndarra
     return {scan: np.array([i for _, i in sorted(slices)]) for scan, slices in scans.items()}
 
 
-class _SliceSizes:
-    """Height and width by id, out of a mapping or an index."""
+def _sizes_by_id(sizes: Sizes) -> Mapping[str, tuple[int, int]]:
+    if not isinstance(sizes, pd.DataFrame):
+        return sizes
+    if not {"id", "height", "width"} <= set(sizes.columns):
+        raise DatasetError(
+            f"the sizes have the columns {', '.join(map(str, sizes.columns[:10]))}, "
+            "expected id, height, width, as an index has them"
+        )
+    return dict(zip(sizes["id"], zip(sizes["height"], sizes["width"], strict=True), strict=True))
 
-    def __init__(self, sizes: Sizes) -> None:
-        if isinstance(sizes, pd.DataFrame):
-            if not {"id", "height", "width"} <= set(sizes.columns):
-                raise DatasetError(
-                    f"the sizes have the columns {', '.join(map(str, sizes.columns[:10]))}, "
-                    "expected id, height, width, as an index has them"
-                )
-            sizes = dict(zip(sizes["id"], zip(sizes["height"], sizes["width"], strict=True), strict=True))
-        self._sizes = sizes
 
-    def of_scan(self, scan: str, ids: Sequence[str]) -> tuple[int, int]:
-        unknown = [slice_id for slice_id in ids if slice_id not in self._sizes]
-        if unknown:
-            raise DatasetError(
-                f"the sizes lack {len(unknown)} slices of {scan}; the first is {unknown[0]}: "
-                "pass the index of the folder that the truth belongs to"
-            )
-        shapes = {tuple(map(int, self._sizes[slice_id])) for slice_id in ids}
-        if len(shapes) > 1 or min(min(shapes)) < 1:
-            raise DatasetError(
-                f"the slices of {scan} have the sizes {sorted(shapes)}, expected one (height, width)"
-            )
-        return shapes.pop()
+def _size_of_scan(scan: str, ids: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    unknown = [slice_id for slice_id in ids if slice_id not in sizes]
+    if unknown:
+        raise DatasetError(
+            f"the sizes lack {len(unknown)} slices of {scan}; the first is {unknown[0]}: "
+            "pass the index of the folder that the truth belongs to"
+        )
+    try:
+        ((height, width),) = {tuple(map(int, sizes[slice_id])) for slice_id in ids}
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        found = list(dict.fromkeys(str(sizes[slice_id]) for slice_id in ids))
+        raise DatasetError(
+            f"the sizes of {scan}'s slices are {', '.join(found[:3])}, expected one (height, width)"
+        )
+    return height, width
