@@ -84,8 +84,12 @@ def _rows(
     table: pd.DataFrame, name: str, mask_columns: Sequence[str], error: type[InputError]
 ) -> pd.DataFrame:
     """``id, class, rle`` of a table; a missing mask is ""."""
+    if not isinstance(table, pd.DataFrame):
+        raise error(
+            f"{name} is a {type(table).__name__}, expected a table: read the file with read_csv first"
+        )
     found = [column for column in mask_columns if column in table.columns]
-    if not found or not {"id", "class"} <= set(table.columns):
+    if not found or not {"id", "class"} <= set(table.columns) or not table.columns.is_unique:
         raise error(
             f"{name} has the columns {', '.join(map(str, table.columns[:10]))}, "
             f"expected id, class, {mask_columns[0]}"

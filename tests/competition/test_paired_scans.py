@@ -53,6 +53,11 @@ BAD_PREDICTIONS = {
         PREDICTION[["id", "predicted"]],
         "the prediction has the columns id, predicted, expected id, class",
     ),
+    "no table": ("submission.csv", "the prediction is a str, expected a table"),
+    "a column twice": (
+        pd.concat([PREDICTION, PREDICTION["predicted"]], axis=1),
+        "columns id, class, predicted, predicted",
+    ),
     "a duplicate row": (
         pd.concat([PREDICTION, PREDICTION.iloc[[0, 4]]]),
         rf"has 2 rows with the id and class of a row above; the first is row 58 \({FIRST_ID}, large_bowel\)",
