@@ -1,0 +1,120 @@
+"""The notebooks: valid, glue only, and run here as Kaggle would run them."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from gitract_kit.cli import main
+
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+NAMES = ("train", "inference")
+
+
+def read_notebook(name):
+    return nbformat.read(KERNELS / name / f"{name}.ipynb", as_version=4)
+
+
+def read_metadata(name):
+    return json.loads((KERNELS / name / "kernel-metadata.json").read_text())
+
+
+def code_lines(notebook):
+    sources = (cell.source for cell in notebook.cells if cell.cell_type == "code")
+    lines = (line.strip() for source in sources for line in source.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_valid_glue_without_outputs(name):
+    notebook = read_notebook(name)
+
+    nbformat.validate(notebook)
+    assert len(code_lines(notebook)) <= 40
+    assert all(
+        not cell.outputs and cell.execution_count is None for cell in notebook.cells if "outputs" in cell
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_names_the_notebook_and_says_whether_there_is_internet(name):
+    metadata = read_metadata(name)
+
+    assert (KERNELS / name / metadata["code_file"]).is_file()
+    # a missing key would mean on
+    assert metadata["enable_internet"] is (name == "train")
+    assert metadata["competition_sources"] == ["uw-madison-gi-tract-image-segmentation"]
+    slug = metadata["id"].split("/")[1]
+    assert 5 <= len(metadata["title"]) <= 50
+    assert metadata["title"].replace(" ", "-") == slug
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_notebook_mounts_its_metadata_lists(name):
+    metadata, source = read_metadata(name), "\n".join(code_lines(read_notebook(name)))
+
+    for dataset in metadata["dataset_sources"]:
+        assert f'"{dataset}"' in source
+
+
+def test_the_fold_stands_in_a_cell_of_its_own():
+    cells = [cell.source for cell in read_notebook("train").cells if cell.cell_type == "code"]
+
+    assert cells[0] == "FOLD = 0"
+
+
+@pytest.mark.slow
+def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_path):
+    out = tmp_path / "kaggle"
+
+    assert (
+        main(
+            [
+                "rehearse",
+                str(phantom.root),
+                "--bundle",
+                str(bundle),
+                "--kernel",
+                str(KERNELS / "inference"),
+                "-o",
+                str(out),
+            ]
+        )
+        == 0
+    )
+
+    written = (out / "working" / "submission.csv").read_text().splitlines()
+    sample = (phantom.root / "sample_submission.csv").read_text().splitlines()
+    assert [row.rsplit(",", 1)[0] for row in written] == [row.rsplit(",", 1)[0] for row in sample]
+
+
+@pytest.mark.slow
+def test_the_training_notebook_leaves_a_run(phantom, tmp_path):
+    source, working = tmp_path / "input", tmp_path / "working"
+    working.mkdir()
+    mount = source / "uw-madison-gi-tract-image-segmentation"
+    mount.parent.mkdir()
+    mount.symlink_to(phantom.root)
+    notebook = read_notebook("train")
+    # what a user would set in the notebook's own cells, and a folder of this test's own for the decoded scans
+    small = [
+        "window.slices=3",
+        "geometry={height: 64, width: 64}",
+        "model.encoder_depth=3",
+        "model.decoder_channels=[16, 8, 8]",
+        "training={epochs: 1, batch_size: 4, workers: 0}",
+    ]
+    for cell in notebook.cells:
+        cell.source = (
+            cell.source.replace('PRESET = "baseline"', 'PRESET = "tiny"')
+            .replace("CHANGES = []", f"CHANGES = {small!r}")
+            .replace('"/tmp/gitract-work"', f"{str(tmp_path / 'work')!r}")
+        )
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(working)}})
+
+    client.execute(env={**os.environ, "GITRACT_INPUT": str(source)})
+
+    assert (working / "run" / "fold_0" / "model.safetensors").is_file()
