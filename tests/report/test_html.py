@@ -1,0 +1,278 @@
+"""The page is one file, says what the score says, and takes no text for markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gitract_kit.competition.index import read_labels
+from gitract_kit.competition.layout import ORGANS
+from gitract_kit.competition.metric import competition_score
+from gitract_kit.competition.rle import rle_decode
+from gitract_kit.data.prepare import load_prepared
+from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.report.html import write_report, write_submission_report
+
+
+class Page(HTMLParser):
+    """The tables, headings and scripts of a page, and the ids and addresses in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = path.read_text(encoding="utf-8")
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.scripts: dict[str, str] = {}
+        self._at = ""
+        self.feed(self.text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[name] for name in ("src", "href", "action") if name in values]
+        if tag not in ("meta", "link", "input", "br"):
+            self.open.append(tag)
+        if tag in ("table", "script"):
+            self._at = values.get("id", "")
+        if tag == "table":
+            self.tables[self._at] = []
+        elif tag == "tr":
+            self.tables[self._at].append([])
+        elif tag in ("td", "th"):
+            self.tables[self._at][-1].append("")
+        elif tag in ("h1", "h2"):
+            self.headings.append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "h1" in self.open or "h2" in self.open:
+            self.headings[-1] += data
+        elif "script" in self.open:
+            self.scripts[self._at] = self.scripts.get(self._at, "") + data
+        elif ("td" in self.open or "th" in self.open) and self.tables.get(self._at):
+            self.tables[self._at][-1][-1] += data
+
+
+def scans_of(page: Page) -> list[dict]:
+    return [json.loads(text) for name, text in page.scripts.items() if name.startswith("scan-")]
+
+
+def numbers(cells: list[str]) -> list[float]:
+    return [float(cell) for cell in cells]
+
+
+@pytest.fixture(scope="module")
+def read(page: Path) -> Page:
+    return Page(page)
+
+
+@pytest.fixture(scope="module")
+def blank_submission(phantom, tmp_path_factory) -> Path:
+    """The solution as a submission, with every mask of the first test scan left out."""
+    rows = pd.read_csv(phantom.solution, dtype=str, keep_default_na=False)
+    rows = rows.rename(columns={"segmentation": "predicted"})
+    first = rows["id"].str.startswith(rows["id"][0].split("_slice_")[0] + "_")
+    rows.loc[first, "predicted"] = ""
+    path = tmp_path_factory.mktemp("submission") / "submission.csv"
+    rows.to_csv(path, index=False)
+    return path
+
+
+def test_every_part_is_there(read):
+    assert read.headings == ["Run a <b> & c", "Score", "Slices", "Scans", "Organs", "Learning curves"]
+    assert read.open == []
+    assert len(read.ids) == len(set(read.ids))
+    assert {"scores", "scans", "picture", "slice", "scan", "lanes", "opacity"} <= set(read.ids)
+
+
+def test_nothing_is_fetched_from_anywhere(read):
+    assert re.findall(r"https?:|//[a-z]|@import|url\(", re.sub(r"//[ a-z].*", "", read.text)) == []
+    assert "://" not in read.text
+    assert all(address.startswith("data:") for address in read.addresses)
+    assert "default-src 'none'" in read.text
+
+
+def test_the_score_table_holds_the_competition_score(read, made_run, work):
+    index = load_prepared(work).index
+    scans = {scan["name"]: scan for scan in scans_of(read)}
+    truth = index.melt("id", list(ORGANS), "class", "segmentation")
+    predicted = pd.concat([predict_by_hand(made_run, rows) for _, rows in index.groupby("scan")])
+    score = competition_score(truth, predicted, index)
+    table = read.tables["scores"]
+    assert table[2][0] == "All scans"
+    found = numbers(table[2][1:])
+    assert found[:3] == pytest.approx([score.total, score.dice, score.hausdorff], abs=6e-4)
+    for k, organ in enumerate(ORGANS):
+        expected = score.by_organ.loc[organ, ["total", "dice", "hausdorff"]].tolist()
+        assert found[3 * k + 3 : 3 * k + 6] == pytest.approx(expected, abs=6e-4)
+    assert [row[0] for row in table[3:]] == ["Fold 0", "Fold 1", "Fold 2"]
+    assert set(scans) == set(index["scan"])
+    assert "leaderboard" in read.text
+
+
+def predict_by_hand(run: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    path = run / f"fold_{rows['fold'].iloc[0]}" / "oof" / f"{rows['scan'].iloc[0]}.npz"
+    masks = np.load(path)["probabilities"] / 255 >= 0.5
+    return pd.DataFrame(
+        [
+            {"id": slice_id, "class": organ, "predicted": slow_rle(masks[z, k])}
+            for z, slice_id in enumerate(rows["id"])
+            for k, organ in enumerate(ORGANS)
+        ]
+    )
+
+
+def slow_rle(mask: np.ndarray) -> str:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.ravel().astype(int), [0]])))
+    return " ".join(f"{start + 1} {end - start}" for start, end in edges.reshape(-1, 2))
+
+
+def test_scans_are_listed_worst_first_in_table_and_browser(read):
+    rows = read.tables["scans"][1:]
+    scores = numbers(row[3] for row in rows)
+    assert scores == sorted(scores)
+    assert [scan["name"] for scan in scans_of(read)] == [row[0] for row in rows]
+
+
+def test_the_browser_holds_every_slice_and_its_pixel_counts(read, work):
+    index = load_prepared(work).index
+    for scan in scans_of(read):
+        rows = index[index["scan"] == scan["name"]]
+        shape = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
+        assert scan["numbers"] == rows["slice"].tolist()
+        assert (scan["height"], scan["width"]) == shape
+        assert len(scan["images"]) == len(scan["truth"]) == len(scan["prediction"]) == len(rows)
+        true = [[int(rle_decode(rle, shape).sum()) for rle in row] for row in rows[list(ORGANS)].to_numpy()]
+        assert [[counts[0] for counts in organs] for organs in scan["pixels"]] == true
+        drawn = [[bool(outlines) for outlines in organs] for organs in scan["truth"]]
+        assert drawn == [[count > 0 for count in organs] for organs in true]
+
+
+def test_only_the_worst_scans_go_into_the_browser(made_run, tmp_path, read):
+    few = Page(write_report(made_run, tmp_path / "few.html", max_scans=1))
+    assert [scan["name"] for scan in scans_of(few)] == [read.tables["scans"][1][0]]
+    assert "1 of 3" in few.text
+    assert len(few.tables["scans"]) == 4
+
+
+def test_the_report_goes_beside_the_run_where_no_place_is_given(made_run):
+    path = write_report(made_run, max_scans=0)
+    assert path == made_run / "report.html"
+    path.unlink()
+
+
+def test_a_threshold_found_after_training_counts(made_run, tmp_path):
+    changed = shutil.copytree(made_run, tmp_path / "changed")
+    (changed / "prediction.json").write_text(json.dumps({"threshold": dict.fromkeys(ORGANS, 0.9)}))
+    found, before = (
+        Page(write_report(run, tmp_path / "page.html", max_scans=0)) for run in (changed, made_run)
+    )
+    assert "at least 0.9" in found.text
+    assert numbers(found.tables["scores"][2][1:]) != numbers(before.tables["scores"][2][1:])
+
+
+def test_the_threshold_itself_counts_as_reached(made_run, tmp_path):
+    changed = shutil.copytree(made_run, tmp_path / "changed")
+    (changed / "prediction.json").write_text('{"threshold": 0.2}')
+    for path in changed.glob("fold_*/oof/*.npz"):
+        probabilities = np.load(path)["probabilities"]
+        np.savez(path, probabilities=np.full_like(probabilities, 51))
+    page = Page(write_report(changed, tmp_path / "page.html"))
+    for scan in scans_of(page):
+        whole = scan["height"] * scan["width"]
+        assert {counts[1] for organs in scan["pixels"] for counts in organs} == {whole}
+
+
+def test_a_submission_gets_the_same_page_without_curves(phantom, blank_submission, tmp_path):
+    path = write_submission_report(blank_submission, phantom.solution, phantom.root, tmp_path / "page.html")
+    page = Page(path)
+    assert page.headings == ["Submission submission.csv", "Score", "Slices", "Scans", "Organs"]
+    worst, best = scans_of(page)
+    assert worst["name"] in read_labels(phantom.solution)["id"][0]
+    assert all(outlines == [] for organs in worst["prediction"] for outlines in organs)
+    assert best["prediction"] == best["truth"]
+    assert [float(row[2]) for row in page.tables["scans"][1:]] == [0.0, 1.0]
+    assert "://" not in page.text
+
+
+def test_slices_that_one_table_lacks_are_left_out_and_counted(phantom, blank_submission, tmp_path):
+    rows = pd.read_csv(blank_submission, dtype=str, keep_default_na=False)
+    rows[3:].to_csv(tmp_path / "short.csv", index=False)
+    page = Page(
+        write_submission_report(
+            tmp_path / "short.csv", phantom.solution, phantom.root, tmp_path / "page.html"
+        )
+    )
+    assert "1 slices that only one of the tables has" in page.text
+
+
+def test_a_trained_run_has_a_report(run, tmp_path):
+    page = Page(write_report(run, tmp_path / "report.html"))
+    assert [row[0] for row in page.tables["scores"][2:]] == ["All scans", "Fold 0", "Fold 1"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "told"),
+    [
+        (lambda run: shutil.rmtree(run), DatasetError, "fold_K/oof/index.csv"),
+        (lambda run: (run / "fold_1" / "model.json").unlink(), DatasetError, "model.json"),
+        (lambda run: next(run.glob("fold_1/oof/*.npz")).write_bytes(b"PK torn"), DatasetError, ".npz"),
+        (lambda run: next(run.glob("fold_1/oof/*.npz")).unlink(), DatasetError, ".npz"),
+        (
+            lambda run: np.savez(
+                next(run.glob("fold_1/oof/*.npz")), probabilities=np.zeros((2, 3, 4, 4), np.uint8)
+            ),
+            DatasetError,
+            "its index says",
+        ),
+        (
+            lambda run: (run / "prediction.json").write_text('{"threshold": {"liver": 0.3}}'),
+            SettingsError,
+            "liver",
+        ),
+        (lambda run: (run / "prediction.json").write_text('{"treshold": 0.3}'), SettingsError, "threshold"),
+        (lambda run: (run / "fold_x").mkdir() or (run / "fold_1").rename(run / "fold_x" / "oof"), None, ""),
+    ],
+)
+def test_a_spoilt_run_is_refused_by_name(made_run, tmp_path, spoil, error, told):
+    spoilt = shutil.copytree(made_run, tmp_path / "spoilt")
+    spoil(spoilt)
+    if error is None:
+        write_report(spoilt, tmp_path / "page.html")
+        return
+    with pytest.raises(error, match=re.escape(told)):
+        write_report(spoilt, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_work_folder_that_has_gone_is_named(made_run, tmp_path):
+    with pytest.raises(DatasetError, match=r"gone.*gitract prepare"):
+        write_report(made_run, tmp_path / "page.html", work=tmp_path / "gone")
+
+
+def test_tables_without_a_common_slice_are_refused(phantom, blank_submission, tmp_path):
+    rows = pd.read_csv(blank_submission, dtype=str, keep_default_na=False)
+    rows["id"] = rows["id"].str.replace("case", "case9")
+    rows.to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(DatasetError, match="no slice in common"):
+        write_submission_report(
+            tmp_path / "other.csv", phantom.solution, phantom.root, tmp_path / "page.html"
+        )

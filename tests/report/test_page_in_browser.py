@@ -1,0 +1,145 @@
+"""The page at work in headless Chromium."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import Browser, find_chromium
+
+pytestmark = pytest.mark.browser
+
+PICTURE = "document.getElementById('picture').toDataURL()"
+
+
+@pytest.fixture(scope="module")
+def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    executable = find_chromium()
+    if executable is None:
+        told = "no Chromium here: `apt-get install chromium` lets this test run"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    # a profile's sockets need a short path
+    browser = Browser(executable, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Iterator[Browser]:
+    """The page, freshly loaded and drawn; at the end nothing has been complained of."""
+    browser.open(page)
+    wait_for_picture(browser)
+    yield browser
+    assert browser.faults == []
+
+
+def wait_for_picture(browser: Browser) -> None:
+    # a canvas nobody has drawn on is 300 pixels wide
+    browser.wait_for("document.getElementById('picture').width !== 300")
+
+
+def changed_picture(browser: Browser, before: str) -> str:
+    browser.evaluate(f"window.before = {before!r}")
+    browser.wait_for(f"{PICTURE} !== window.before")
+    return browser.evaluate(PICTURE)
+
+
+def column(browser: Browser, number: int) -> list[str]:
+    rows = "[...document.querySelectorAll('#scans tbody tr')]"
+    return browser.evaluate(f"{rows}.map((row) => row.children[{number}].dataset.value)")
+
+
+def test_the_picture_holds_an_image_and_outlines_in_colour(opened):
+    colours = opened.evaluate(
+        """(() => {
+            const canvas = document.getElementById('picture');
+            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            let gray = 0, coloured = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const [r, g, b] = data.slice(i, i + 3);
+                if (Math.max(r, g, b) - Math.min(r, g, b) > 60) coloured++;
+                else if (r > 30) gray++;
+            }
+            return [gray, coloured];
+        })()"""
+    )
+    assert colours[0] > 10_000
+    assert colours[1] > 200
+
+
+def test_the_slider_changes_the_picture_and_its_caption(opened):
+    before = opened.evaluate(PICTURE)
+    caption = opened.evaluate("document.getElementById('caption').textContent")
+    opened.evaluate(
+        "(() => { const s = document.getElementById('slice'); s.value = Number(s.value) + 1;"
+        " s.dispatchEvent(new Event('input')); })()"
+    )
+    changed_picture(opened, before)
+    assert opened.evaluate("document.getElementById('caption').textContent") != caption
+
+
+def test_arrow_keys_go_a_slice_on_and_back(opened):
+    before = opened.evaluate(PICTURE)
+    place = opened.evaluate("Number(document.getElementById('slice').value)")
+    opened.press("ArrowRight")
+    after = changed_picture(opened, before)
+    assert opened.evaluate("Number(document.getElementById('slice').value)") == place + 1
+    opened.press("ArrowLeft")
+    assert changed_picture(opened, after) == before
+
+
+@pytest.mark.parametrize("control", ["[data-organ='0']", "#show-truth", "#show-prediction"])
+def test_a_switch_takes_outlines_off_and_puts_them_back(opened, control):
+    before = opened.evaluate(PICTURE)
+    opened.evaluate(f'document.querySelector("{control}").click()')
+    after = changed_picture(opened, before)
+    opened.evaluate(f'document.querySelector("{control}").click()')
+    assert changed_picture(opened, after) == before
+
+
+def test_keys_switch_an_organ_and_the_prediction(opened):
+    before = opened.evaluate(PICTURE)
+    opened.press("1")
+    assert opened.evaluate("document.querySelector('[data-organ]').checked") is False
+    before = changed_picture(opened, before)
+    opened.press("p")
+    changed_picture(opened, before)
+
+
+def test_another_scan_can_be_chosen_by_key_and_from_the_table(opened):
+    before = opened.evaluate(PICTURE)
+    opened.press("n")
+    after = changed_picture(opened, before)
+    assert opened.evaluate("document.getElementById('scan').value") == "1"
+    opened.evaluate("document.querySelector('button[data-scan=\"0\"]').click()")
+    assert changed_picture(opened, after) == before
+
+
+def test_a_column_head_sorts_the_scans_both_ways(opened):
+    names = column(opened, 0)
+    opened.evaluate("document.querySelectorAll('#scans th button')[4].click()")
+    dice = [float(value) for value in column(opened, 4)]
+    assert dice == sorted(dice)
+    opened.evaluate("document.querySelectorAll('#scans th button')[4].click()")
+    assert [float(value) for value in column(opened, 4)] == sorted(dice, reverse=True)
+    state = "document.querySelectorAll('#scans th')[4].getAttribute('aria-sort')"
+    assert opened.evaluate(state) == "descending"
+    assert sorted(column(opened, 0)) == sorted(names)
+    opened.evaluate("document.querySelectorAll('#scans th button')[0].click()")
+    assert column(opened, 0) == sorted(names)
+
+
+def test_nothing_sticks_out_on_a_phone(opened):
+    opened.resize(390, 844)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_every_control_has_a_name(opened):
+    unnamed = opened.evaluate(
+        """[...document.querySelectorAll('input, select, button')].filter((control) =>
+            !(control.labels && control.labels.length) && !control.textContent.trim() &&
+            !control.getAttribute('aria-label')).length"""
+    )
+    assert unnamed == 0
