@@ -30,7 +30,7 @@ __all__ = [
 
 _THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 15))  # 0.2 to 0.7
 _MIN_COMPONENT_PX = (0, 25, 100)
-_MIN_AREA_PX = (0, 50, 200)
+_MIN_AREA_PX = (0, 100)
 _MIN_COMPONENT_VOXELS = (0, 500)
 _FIELDS = ("threshold", "min_component_px", "min_area_px", "min_component_voxels")
 
