@@ -167,6 +167,12 @@ def _add_predict(verbs) -> None:
     verb.add_argument("-o", "--out", type=Path, default=Path("submission.csv"), metavar="FILE")
     verb.add_argument("--split", default="test", choices=("test", "train"))
     verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
+    verb.add_argument(
+        "--budget-hours", type=float, metavar="H", help="stay within; what is left then is said"
+    )
+    verb.add_argument(
+        "--allow-missing-members", action="store_true", help="go on with the members that are whole"
+    )
     verb.set_defaults(run=_predict)
 
 
@@ -174,7 +180,13 @@ def _predict(options: argparse.Namespace) -> None:
     from gitract_kit.shipping.submit import predict_bundles
 
     summary = predict_bundles(
-        options.bundle, options.root, options.out, split=options.split, device=options.device
+        options.bundle,
+        options.root,
+        options.out,
+        split=options.split,
+        device=options.device,
+        budget_s=None if options.budget_hours is None else options.budget_hours * 3600,
+        allow_missing_members=options.allow_missing_members,
     )
     print(summary)
 
