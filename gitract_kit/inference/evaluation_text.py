@@ -22,7 +22,9 @@ def describe(numbers: Mapping[str, Any]) -> str:
         if numbers["search"]["kept"]:
             blocks.append(_variants("chosen settings", scored, numbers["resamples"]))
     board = scored["scores"]["leaderboard"]
-    blocks += [_by("organ", board["by_organ"]), _by("fold", board["by_fold"]), _worst(numbers["worst_scans"])]
+    which = "chosen" if numbers.get("search") and numbers["search"]["kept"] else "own"
+    blocks.append(f"leaderboard with the {which} settings\n{_by('organ', board['by_organ'])}")
+    blocks += [_by("fold", board["by_fold"]), _worst(numbers["worst_scans"])]
     return "\n\n".join(blocks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +200,19 @@ def test_runs_that_do_not_belong_together_leave_no_files(tmp_path: Path):
     with pytest.raises(SettingsError, match="two was trained on other data"):
         evaluate_runs(runs)
     assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_trained_fold_scores_as_its_training_said(run: Path, tmp_path: Path):
+    """Training scores at 0.5 without clean-up; 0.5 is the same in 8 bits."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    said = []
+    for path in sorted(copy.glob("fold_*/model.json")):
+        about = json.loads(path.read_text())
+        about["settings"]["prediction"] = {"threshold": 0.5, "min_component_px": 0}
+        path.write_text(json.dumps(about))
+        said.append(about["score"]["total"])
+    by_fold = evaluate_runs([copy], search=False, resamples=10).runs[0]["own"]["scores"]["leaderboard"][
+        "by_fold"
+    ]
+    assert [one["fold"] for one in by_fold] == [0, 1]
+    assert [one["total"] for one in by_fold] == pytest.approx(said, abs=1e-9)
