@@ -62,14 +62,14 @@ def draw_lines(
     return _svg(height, f"{title}: {last}", parts)
 
 
-def draw_strips(title: str, strips: Sequence[Strip], limits: tuple[float, float]) -> str:
-    """Return an ``<svg>`` with a row of dots a strip on one axis, and a bar at each strip's median."""
+def draw_strips(title: str, strips: Sequence[Strip], highest: float) -> str:
+    """Return an ``<svg>`` with a row of dots a strip on one axis, from 0 to ``highest``, and a bar at each median."""
     row = 58
     bottom = _TOP + row * len(strips)
-    axis = _Axis(*limits, _LEFT - 26, _WIDTH - _RIGHT - 6)
+    axis = _Axis(0.0, highest, _LEFT - 26, _WIDTH - _RIGHT - 6)
     parts = [_text(_LEFT - 30, 15, title, "chart-title")]
-    parts += [_grid_line(axis(tick), _TOP, axis(tick), bottom) for tick in _ticks(*limits)]
-    parts += [_text(axis(tick), bottom + 15, f"{tick:g}", "middle") for tick in _ticks(*limits)]
+    parts += [_grid_line(axis(tick), _TOP, axis(tick), bottom) for tick in _ticks(0.0, highest)]
+    parts += [_text(axis(tick), bottom + 15, f"{tick:g}", "middle") for tick in _ticks(0.0, highest)]
     for number, strip in enumerate(strips):
         parts += _draw_strip(strip, axis, _TOP + row * number, row)
     summary = ", ".join(f"{strip.label} median {_median(strip.values)}" for strip in strips)

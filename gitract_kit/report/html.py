@@ -101,7 +101,7 @@ def _palette() -> str:
 
 
 def _summary(score: Score) -> str:
-    values = {"Score": score.total, "Dice": score.dice, "Hausdorff distance": score.hausdorff}
+    values = {"Score": score.total, "Dice": score.dice, "Hausdorff": score.hausdorff}
     return "".join(f"<div><dt>{name}</dt><dd>{value:.4f}</dd></div>" for name, value in values.items())
 
 
@@ -123,16 +123,21 @@ def _organ_row(k: int, organ: str) -> str:
 
 
 def _distributions(parts: pd.DataFrame, organs: tuple[str, ...]) -> str:
-    dice = parts["dice_sum"] / parts["dice_rows"]
-    charts = []
-    for title, values in (("Dice, mean over slices", dice), ("Hausdorff distance", parts["hausdorff"])):
-        strips = [
-            Strip(organ_label(organ), k % len(PALETTE), values[mine].tolist(), parts["scan"][mine].tolist())
-            for k, organ in enumerate(organs)
-            for mine in [parts["organ"] == organ]
-        ]
-        charts.append(draw_strips(title, strips, (0.0, 1.0)))
-    return "".join(charts)
+    dice = draw_strips(
+        "Dice, mean over slices", _strips(parts, parts["dice_sum"] / parts["dice_rows"], organs), 1.0
+    )
+    # good distances are all close to 0, so the axis ends at the worst
+    farthest = max(0.1, parts["hausdorff"].fillna(0.0).max())
+    return dice + draw_strips("Hausdorff distance", _strips(parts, parts["hausdorff"], organs), farthest)
+
+
+def _strips(parts: pd.DataFrame, values: pd.Series, organs: tuple[str, ...]) -> list[Strip]:
+    strips = []
+    for k, organ in enumerate(organs):
+        mine = parts["organ"] == organ
+        names = parts["scan"][mine].tolist()
+        strips.append(Strip(organ_label(organ), k % len(PALETTE), values[mine].tolist(), names))
+    return strips
 
 
 def _curves(curves: Mapping[int, pd.DataFrame]) -> str:

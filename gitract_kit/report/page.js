@@ -127,7 +127,7 @@
       const x = THUMB + (i - 0.5) * step, y = k * lane + 1;
       context.fillStyle = colorOf(k);
       if (truth) context.fillRect(x, y, step + 0.5, half);
-      if (predicted) context.fillRect(x, y + half, step + 0.5, half);
+      if (predicted) context.fillRect(x, y + half + 1, step + 0.5, half - 1);
     }));
     context.fillStyle = here.color;
     context.fillRect(THUMB + z * step - 1, 0, 2, height);
@@ -178,8 +178,7 @@
   // a scan without a value comes last whatever the order
   function compare(a, b, sign) {
     if (a === "" || b === "") return (a === "") - (b === "");
-    const numbers = column => Number(column);
-    return sign * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : numbers(a) - numbers(b));
+    return sign * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : Number(a) - Number(b));
   }
 
   for (const head of document.querySelectorAll("#scans th[aria-sort]")) {

@@ -57,8 +57,9 @@ def scan_table(
         for name, scores in whole.iterrows()
     ]
     fold = ["Fold"] if "fold" in parts else []
-    columns = ["Scan", *fold, "Slices", *_SCORES.values()]
+    columns = ["Scan", *_SCORES.values()]
     columns += [f"{organ_label(organ)} {name}" for organ in organs for name in ("Dice", "Hausdorff")]
+    columns += [*fold, "Slices"]
     heads = "".join(_sort_head(name) for name in columns)
     return f'<table id="scans"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
@@ -96,10 +97,10 @@ def _scan_row(
     if facts["bad"]:
         label += ' <span class="bad" title="the organiser lists its labels as wrong">bad labels</span>'
     cells = f'<th scope="row" data-value="{escape(_natural(name))}">{label}</th>'
-    counts = [facts["fold"]] if "fold" in parts else []
-    cells += "".join(f'<td data-value="{count}">{count}</td>' for count in [*counts, facts["slices"]])
     cells += _score_cells(scores)
     cells += "".join(_number(organ[column]) for organ in by_organ for column in ("dice", "hausdorff"))
+    counts = [facts["fold"]] if "fold" in parts else []
+    cells += "".join(f'<td data-value="{count}">{count}</td>' for count in [*counts, facts["slices"]])
     return f"<tr>{cells}</tr>"
 
 

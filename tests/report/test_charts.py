@@ -28,7 +28,7 @@ def test_lines_go_up_where_values_do():
 def test_a_chart_says_in_words_what_it_shows():
     svg = draw_lines("Score", "epoch", [Line("fold 0", 0, [1, 2], [0.1, 0.52])], (0.0, 1.0))
     assert ElementTree.fromstring(svg).get("aria-label") == "Score: fold 0 ends at 0.52"
-    svg = draw_strips("Dice", [Strip("stomach", 0, [0.2, NAN, 0.4], "abc")], (0.0, 1.0))
+    svg = draw_strips("Dice", [Strip("stomach", 0, [0.2, NAN, 0.4], "abc")], 1.0)
     assert ElementTree.fromstring(svg).get("aria-label") == "Dice: stomach median 0.300"
 
 
@@ -45,7 +45,7 @@ def test_an_epoch_without_a_value_is_left_out():
 
 
 def test_dots_stand_at_their_values_and_do_not_hide_each_other():
-    svg = draw_strips("Dice", [Strip("stomach", 0, [0.5, 0.5, 0.5, 1.0], "abcd")], (0.0, 1.0))
+    svg = draw_strips("Dice", [Strip("stomach", 0, [0.5, 0.5, 0.5, 1.0], "abcd")], 1.0)
     places = dots(svg)
     assert len({x for x, _ in places[:3]}) == 1
     assert len({y for _, y in places[:3]}) == 3
@@ -53,7 +53,7 @@ def test_dots_stand_at_their_values_and_do_not_hide_each_other():
 
 
 def test_a_strip_without_values_says_so():
-    svg = draw_strips("Dice", [Strip("stomach", 0, [NAN], "a")], (0.0, 1.0))
+    svg = draw_strips("Dice", [Strip("stomach", 0, [NAN], "a")], 1.0)
     assert "median none" in svg
     assert dots(svg) == []
 
@@ -62,6 +62,6 @@ def test_a_strip_without_values_says_so():
 def test_names_are_escaped(text):
     for svg in (
         draw_lines(text, text, [Line(text, 0, [1, 2], [1, 2])]),
-        draw_strips(text, [Strip(text, 0, [0.1], [text])], (0.0, 1.0)),
+        draw_strips(text, [Strip(text, 0, [0.1], [text])], 1.0),
     ):
         assert text in " ".join(ElementTree.fromstring(svg).itertext())

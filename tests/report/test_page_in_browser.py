@@ -20,7 +20,6 @@ def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
     if executable is None:
         told = "no Chromium here: `apt-get install chromium` lets this test run"
         pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
-    # a profile's sockets need a short path
     browser = Browser(executable, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
@@ -119,12 +118,12 @@ def test_another_scan_can_be_chosen_by_key_and_from_the_table(opened):
 
 def test_a_column_head_sorts_the_scans_both_ways(opened):
     names = column(opened, 0)
-    opened.evaluate("document.querySelectorAll('#scans th button')[4].click()")
-    dice = [float(value) for value in column(opened, 4)]
+    opened.evaluate("document.querySelectorAll('#scans th button')[2].click()")
+    dice = [float(value) for value in column(opened, 2)]
     assert dice == sorted(dice)
-    opened.evaluate("document.querySelectorAll('#scans th button')[4].click()")
-    assert [float(value) for value in column(opened, 4)] == sorted(dice, reverse=True)
-    state = "document.querySelectorAll('#scans th')[4].getAttribute('aria-sort')"
+    opened.evaluate("document.querySelectorAll('#scans th button')[2].click()")
+    assert [float(value) for value in column(opened, 2)] == sorted(dice, reverse=True)
+    state = "document.querySelectorAll('#scans th')[2].getAttribute('aria-sort')"
     assert opened.evaluate(state) == "descending"
     assert sorted(column(opened, 0)) == sorted(names)
     opened.evaluate("document.querySelectorAll('#scans th button')[0].click()")
