@@ -1,4 +1,4 @@
-"""Networks from segmentation-models-pytorch over its own and timm's encoders."""
+"""Networks by name: those of segmentation-models-pytorch over its own and timm's encoders, and two of the kit's."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 
 from gitract_kit.errors import SettingsError
+from gitract_kit.models.resunetplusplus import ResUNetPlusPlus
+from gitract_kit.models.unet_2015 import UNet2015
 from gitract_kit.settings import ModelSettings
 
 __all__ = ["architecture_names", "create_model"]
 
-_ARCHITECTURES = {
+_OVER_ENCODERS = {
     "unet": smp.Unet,
     "unetplusplus": smp.UnetPlusPlus,
     "deeplabv3": smp.DeepLabV3,
     "deeplabv3plus": smp.DeepLabV3Plus,
     "fpn": smp.FPN,
+    "upernet": smp.UPerNet,
+    "manet": smp.MAnet,
+    "segformer": smp.Segformer,
 }
+_OWN = {"unet_2015": UNet2015, "resunetplusplus": ResUNetPlusPlus}
+_ARCHITECTURES = {**_OVER_ENCODERS, **_OWN}
 
 
 def architecture_names() -> list[str]:
@@ -37,12 +44,15 @@ def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> tor
     the libraries, which needs a network; a path ending in ``.safetensors`` is read from the disk. The first
     convolution is adapted to ``in_channels``. What cannot be made is a `SettingsError`.
     """
+    architecture = _architecture(model.architecture)
+    if model.architecture in _OWN:
+        return _create_own(architecture, model, in_channels, classes)
     weights = model.encoder_weights
     local = weights is not None and weights.endswith(".safetensors")
     try:
-        network = _architecture(model.architecture)(
+        network = architecture(
             encoder_name=model.encoder,
-            encoder_weights=None if local else weights,
+            encoder_weights=None if local else _fetched(model),
             in_channels=in_channels,
             classes=classes,
             **_depth_arguments(model),
@@ -52,9 +62,38 @@ def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> tor
             f"{model.architecture} over {model.encoder} cannot be made: {error}; "
             "see model.architecture, model.encoder, model.encoder_depth and model.decoder_channels"
         ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"model.encoder_weights: {weights!r} cannot be fetched for {model.encoder} ({error}); without a network "
+            "give the path of a .safetensors file, or null"
+        ) from error
     if local:
         _load_encoder(network.encoder, Path(weights), in_channels)
     return network
+
+
+def _create_own(
+    architecture: type[torch.nn.Module], model: ModelSettings, in_channels: int, classes: int
+) -> torch.nn.Module:
+    if model.encoder_weights is not None:
+        raise SettingsError(
+            f"model.encoder_weights: {model.architecture} has an encoder of its own, without any; "
+            "set null, or start from another run with model.initial_weights"
+        )
+    if model.decoder_channels is None:
+        return architecture(in_channels, classes)
+    if not model.decoder_channels or min(model.decoder_channels) < 2:
+        raise SettingsError(
+            f"model.decoder_channels is {list(model.decoder_channels)}; give one or more widths of 2 or more"
+        )
+    return architecture(in_channels, classes, model.decoder_channels)
+
+
+def _fetched(model: ModelSettings) -> str | bool | None:
+    # a timm encoder's name says which of its weights: smp wants to hear only whether to fetch them
+    if model.encoder_weights is not None and model.encoder.startswith("tu-"):
+        return True
+    return model.encoder_weights
 
 
 def _architecture(name: str) -> type[torch.nn.Module]:
@@ -67,6 +106,9 @@ def _architecture(name: str) -> type[torch.nn.Module]:
 
 def _depth_arguments(model: ModelSettings) -> dict[str, object]:
     arguments: dict[str, object] = {"encoder_depth": model.encoder_depth}
+    if model.architecture == "fpn":
+        # its pyramid ends three halvings above the encoder's bottom, which smp counts on being the fifth
+        arguments["upsampling"] = 2 ** (model.encoder_depth - 3)
     if model.decoder_channels is None:
         return arguments
     parameter = inspect.signature(_architecture(model.architecture)).parameters.get("decoder_channels")

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 
 import torch
+from segmentation_models_pytorch import losses as smp_losses
 from torch.nn import functional
 
 from gitract_kit.errors import SettingsError
@@ -32,7 +33,30 @@ def _bce_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(logits.float(), target)
 
 
-_LOSSES: dict[str, Loss] = {"bce": _bce_loss, "dice": dice_loss}
+def _focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return _FOCAL(logits.float(), target)
+
+
+def _lovasz_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    # the hinge is defined for labels of 0 or 1: a soft target is cut where a prediction will be
+    return _LOVASZ(logits.float(), (target >= 0.5).float())
+
+
+def _tversky_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return _TVERSKY(logits.float(), target)
+
+
+# smp's defaults: gamma 2; alpha and beta 0.5, as in the public notebooks
+_FOCAL = smp_losses.FocalLoss("multilabel")
+_LOVASZ = smp_losses.LovaszLoss("multilabel")
+_TVERSKY = smp_losses.TverskyLoss("multilabel")
+_LOSSES: dict[str, Loss] = {
+    "bce": _bce_loss,
+    "dice": dice_loss,
+    "focal": _focal_loss,
+    "lovasz": _lovasz_loss,
+    "tversky": _tversky_loss,
+}
 
 
 def loss_names() -> list[str]:
