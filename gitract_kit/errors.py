@@ -7,7 +7,10 @@
     │   ├── ScanError               a slice that cannot be decoded
     │   ├── SubmissionError         a submission Kaggle would refuse
     │   ├── SettingsError           an unknown or impossible setting
-    │   └── BundleError             weights that are missing, altered or of another kind
+    │   ├── BundleError             weights that are missing, altered or of another kind
+    │   └── PushError               what was to go to Kaggle is at fault, or Kaggle refused it
+    │       └── SessionLimitError   as many sessions run already as Kaggle allows
+    ├── KaggleError                 Kaggle or its client failed: the command line exits with 1
     └── TrainingError               a run that cannot go on: the command line exits with 1
 
 A message says what was found, what was expected and what to do next.
@@ -18,8 +21,11 @@ __all__ = [
     "DatasetError",
     "GitractError",
     "InputError",
+    "KaggleError",
+    "PushError",
     "RLEError",
     "ScanError",
+    "SessionLimitError",
     "SettingsError",
     "SubmissionError",
     "TrainingError",
@@ -60,6 +66,18 @@ class SettingsError(InputError):
 
 class BundleError(InputError):
     """A bundle is incomplete, altered or from another kit; the message names the file."""
+
+
+class PushError(InputError):
+    """What was to go to Kaggle breaks its rules, or Kaggle refused it; the message names each fault."""
+
+
+class SessionLimitError(PushError):
+    """Kaggle runs as many sessions for this account as it allows; the push can be repeated when one ends."""
+
+
+class KaggleError(GitractError):
+    """Kaggle, its client or a run on Kaggle failed; the message says what is known of it and what to try."""
 
 
 class TrainingError(GitractError):

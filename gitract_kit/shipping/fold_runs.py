@@ -1,0 +1,142 @@
+"""Several folds through the two GPU sessions that Kaggle runs at a time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gitract_kit.errors import GitractError, KaggleError, PushError, SessionLimitError
+from gitract_kit.shipping.kaggle import Pushed, packed_kernel, push_kernel
+from gitract_kit.shipping.kernel_runs import POLL_S, RUN_LIMIT_S, KernelWatch
+
+__all__ = ["GPU_SESSIONS", "parse_folds", "push_folds"]
+
+GPU_SESSIONS = 2
+"""GPU sessions that Kaggle runs at a time for one account."""
+
+Say = Callable[[str], None]
+
+
+def parse_folds(texts: Sequence[str]) -> list[int]:
+    """The folds that the command line names, one by one or as ranges: ``["0..2", "4"]`` is ``[0, 1, 2, 4]``."""
+    folds: list[int] = []
+    for text in texts:
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text)
+        if not match:
+            raise PushError(f"--fold {text}: expected a number, or a range like 0..4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        folds += range(first, last + 1)
+    return folds
+
+
+def push_folds(
+    folder: str | Path,
+    folds: Sequence[int],
+    *,
+    owner: str | None = None,
+    wait: bool = False,
+    output: str | Path | None = None,
+    poll_s: float = POLL_S,
+    limit_s: float = RUN_LIMIT_S,
+    say: Say = lambda line: None,
+) -> list[Pushed]:
+    """Push one kernel a fold, at most two at a time, and return what Kaggle took, in the order of ``folds``.
+
+    With ``wait`` the next fold is pushed when a session ends, and it returns when all runs are complete; ``output``
+    collects what they left. Without, more than two folds are a `PushError`. All folds are checked before any is
+    pushed. A fold whose run fails does not keep the others back: the `KaggleError` at the end names it. ``say`` is
+    called with a line at each push and each change.
+    """
+    _check_folds(folder, folds, owner, wait)
+    if wait:
+        return _Queue(folder, folds, owner, output, poll_s, limit_s, say).run()
+    pushed = []
+    for fold in folds:
+        pushed.append(push_kernel(folder, owner=owner, fold=fold))
+        say(f"pushed {pushed[-1]}")
+    return pushed
+
+
+def _check_folds(folder: str | Path, folds: Sequence[int], owner: str | None, wait: bool) -> None:
+    if not folds or len(set(folds)) != len(folds) or min(folds) < 0:
+        raise PushError(f"the folds are {list(folds)}, expected different numbers from 0 on")
+    if len(folds) > GPU_SESSIONS and not wait:
+        raise PushError(
+            f"{len(folds)} folds, but {GPU_SESSIONS} GPU sessions at a time: give --wait, which pushes the next fold "
+            f"when a session ends, or at most {GPU_SESSIONS} folds"
+        )
+    for fold in folds:
+        with packed_kernel(folder, owner=owner, fold=fold):
+            pass
+
+
+class _Queue:
+    """Folds that wait, run and are done."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        folds: Sequence[int],
+        owner: str | None,
+        output: str | Path | None,
+        poll_s: float,
+        limit_s: float,
+        say: Say,
+    ) -> None:
+        self.folder, self.owner, self.output = folder, owner, output
+        self.poll_s, self.limit_s, self.say = poll_s, limit_s, say
+        self.waiting = list(folds)
+        self.running: list[KernelWatch] = []
+        self.pushed: list[Pushed] = []
+        self.faults: list[str] = []
+        self.progress = time.monotonic()
+
+    def run(self) -> list[Pushed]:
+        """Push, look and collect until nothing waits or runs."""
+        while self.waiting or self.running:
+            self._push_what_fits()
+            if self.running or self.waiting:
+                time.sleep(self.poll_s)
+            self._look_at_what_runs()
+        if self.faults:
+            raise KaggleError("\n".join([f"{len(self.faults)} folds failed:", *self.faults]))
+        return self.pushed
+
+    def _push_what_fits(self) -> None:
+        while self.waiting and len(self.running) < GPU_SESSIONS:
+            try:
+                self._push(self.waiting[0])
+            except SessionLimitError as error:
+                # sessions of the account that are not ours, or ours that Kaggle still counts
+                if time.monotonic() - self.progress > self.limit_s:
+                    self._give_up(error)
+                self.say(f"{error} (trying again)")
+                return
+            except GitractError as error:
+                self._give_up(error)
+
+    def _push(self, fold: int) -> None:
+        pushed = push_kernel(self.folder, owner=self.owner, fold=fold)
+        self.say(f"pushed {pushed}")
+        self.pushed.append(pushed)
+        self.running.append(KernelWatch(pushed.id, output=self.output, limit_s=self.limit_s, say=self.say))
+        self.waiting.pop(0)
+        self.progress = time.monotonic()
+
+    def _give_up(self, error: GitractError) -> None:
+        """Push no more: the next fold would fare the same. What runs already is still waited for."""
+        self.faults.append(f"{error} (folds not pushed: {', '.join(map(str, self.waiting))})")
+        self.waiting.clear()
+
+    def _look_at_what_runs(self) -> None:
+        for watch in list(self.running):
+            try:
+                ended = watch.finished()
+            except GitractError as error:
+                self.faults.append(str(error))
+                ended = True
+            if ended:
+                self.running.remove(watch)
+                self.progress = time.monotonic()
