@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_phantom(verbs)
     _add_prepare(verbs)
     _add_train(verbs)
+    _add_evaluate(verbs)
     _add_bundle(verbs)
     _add_predict(verbs)
     _add_check(verbs)
@@ -138,6 +139,24 @@ def _train(options: argparse.Namespace) -> None:
         options.work, run, settings, options.fold, resume=options.resume, device=options.device
     )
     print(f"fold {options.fold}: {result}")
+
+
+def _add_evaluate(verbs) -> None:
+    verb = verbs.add_parser("evaluate", help="held-out score, and the settings that suit it")
+    verb.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="several: their ensemble too")
+    verb.add_argument("--no-search", action="store_true", help="score the own settings alone")
+    verb.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    verb.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from gitract_kit.inference.evaluate import evaluate_runs
+
+    print(
+        evaluate_runs(options.runs, search=not options.no_search, seed=options.seed, progress=tqdm).to_text()
+    )
 
 
 def _add_bundle(verbs) -> None:

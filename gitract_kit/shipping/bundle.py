@@ -24,6 +24,7 @@ from safetensors.torch import load, save
 
 from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.files import write_bytes_atomic, write_text_atomic
+from gitract_kit.inference.evaluate import chosen_prediction
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.models import create_model
 from gitract_kit.settings import PredictionSettings, Settings, settings_from_dict, settings_to_dict
@@ -59,8 +60,8 @@ def create_bundle(
 
     ``folds`` picks some, None takes all that are there. ``half`` stores the weights as float16, half the size; loading
     widens them to float32 again. ``role`` is what the members are for: ``segment`` or ``gate``. The prediction
-    settings are those of the first fold. The same run gives the same bytes. A fold that is missing, torn or of other
-    organs is a `BundleError`.
+    settings are those of the first fold, changed by what `gitract evaluate` chose for the run. The same run gives the
+    same bytes. A fold that is missing, torn or of other organs is a `BundleError`.
     """
     if role not in ROLES:
         raise SettingsError(f"role is {role!r}, expected {' or '.join(ROLES)}")
@@ -68,13 +69,14 @@ def create_bundle(
     trained = [_read_fold(run / f"fold_{fold}") for fold in _choose_folds(run, folds)]
     settings = [_settings(fold["settings"], fold["path"]) for fold in trained]
     _check_organs([one.organs for one in settings], [fold["path"] for fold in trained])
+    prediction = chosen_prediction(run, settings[0].prediction)
     members = [_write_member(fold, out, half, role) for fold in trained]
     manifest = {
         "format": FORMAT,
         "name": name or out.resolve().name,
         "layout": settings[0].layout,
         "organs": list(settings[0].organs),
-        "prediction": settings_to_dict(settings[0])["prediction"],
+        "prediction": settings_to_dict(dataclasses.replace(settings[0], prediction=prediction))["prediction"],
         "members": members,
         "versions": trained[0].get("versions", {}),
     }

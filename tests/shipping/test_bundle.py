@@ -162,6 +162,18 @@ def test_same_run_gives_the_same_bytes(trained_run, whole_bundle, tmp_path):
         assert (again / path.name).read_bytes() == path.read_bytes()
 
 
+def test_what_evaluation_chose_travels_in_the_bundle(run, tmp_path):
+    (run / "prediction.json").write_text(
+        json.dumps({"threshold": {"large_bowel": 0.3}, "min_component_px": 60})
+    )
+
+    bundle = load_bundle(create_bundle(run, tmp_path / "chosen"))
+
+    assert bundle.prediction.threshold == {"large_bowel": 0.3}
+    assert bundle.prediction.min_component_px == 60
+    assert bundle.prediction.tta == "none", "what it does not decide stays the run's own"
+
+
 def test_folds_and_name_can_be_chosen(trained_run, tmp_path):
     manifest = read_manifest(create_bundle(trained_run, tmp_path / "out", folds=[1], name="second"))
     assert manifest["name"] == "second"
