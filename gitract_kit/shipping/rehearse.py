@@ -1,86 +1,161 @@
-"""The inference notebook, run here as Kaggle would: against mounted input, in a working folder of its own."""
+"""Kaggle's hidden rerun, and the first save before it, played through here: the notebook as it is pushed, no network.
+
+OUT/
+    rerun-2026/  rerun-older/  save-2026/  save-older/      one folder an act:
+        input/            what /kaggle/input would be
+        working/          what /kaggle/working would be, submission.csv in it
+        executed.ipynb    the notebook with its outputs
+    working               the first act's
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import time
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitract_kit.errors import DatasetError, GitractError
-from gitract_kit.files import write_text_atomic
+from gitract_kit.errors import DatasetError
+from gitract_kit.shipping.acts import Act, Limits, play_act
+from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
+from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, judge_act, read_hidden_test
 
-__all__ = ["Rehearsal", "rehearse"]
+__all__ = ["Limits", "Rehearsal", "rehearse"]
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal left behind."""
+    """What the acts of a rehearsal came to."""
 
-    submission: Path
-    """``working/submission.csv``."""
-    notebook: Path
-    """The executed notebook, its outputs in it."""
-    seconds: float
-    """How long the notebook ran."""
+    reports: tuple[ActReport, ...]
+    packages: str
+    """Where the notebook's packages came from."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether Kaggle would have scored it: every act passed."""
+        return all(report.fault is None for report in self.reports)
+
+    @property
+    def submission(self) -> Path:
+        """The first act's ``submission.csv``."""
+        return self.reports[0].played.submission
+
+    @property
+    def score(self) -> float | None:
+        """Of the first hidden rerun, where the truth is known."""
+        return next((report.score for report in self.reports if report.score is not None), None)
+
+    @property
+    def verdict(self) -> str:
+        """One line: would it have been scored, and if not, what would have stood in the way."""
+        for report in self.reports:
+            if report.fault:
+                return f"would NOT have been scored. {report.played.act}: {_one_line(report.fault)}"
+        score = "" if self.score is None else f", {self.score:.4f} on this test set"
+        remarks = sum(len(report.remarks) for report in self.reports)
+        return f"would have been scored{score}" + (f" ({remarks} remarks above)" if remarks else "")
 
     def __str__(self) -> str:
-        return f"notebook     {self.notebook} (ran {self.seconds:.0f} s)\nsubmission   {self.submission}"
+        return "\n".join([*self._lines(), f"verdict      {self.verdict}"])
 
-
-def rehearse(competition: Path, bundle: Path, kernel: Path, out: Path) -> Rehearsal:
-    """Execute the notebook of ``kernel`` in ``out/working`` against ``out/input``, and return what came of it.
-
-    ``competition`` is mounted as the kernel's competition source and ``bundle`` as its first dataset source, in the
-    layout of 2026 (``competitions/SLUG``, ``datasets/OWNER/SLUG``). ``out`` must be new. A notebook that fails is a
-    `GitractError` with the failing cell's message; what it had written stays in ``out``.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise DatasetError(f"{out} is not empty; give a new folder or remove it")
-    metadata = _read_metadata(kernel)
-    source, working = out / "input", out / "working"
-    working.mkdir(parents=True)
-    _mount(competition, source / "competitions" / metadata["competition_sources"][0])
-    _mount(bundle, source / "datasets" / metadata["dataset_sources"][0])
-    executed = working / metadata["code_file"]
-    started = time.monotonic()
-    _execute(kernel / metadata["code_file"], executed, source, working)
-    submission = working / "submission.csv"
-    if not submission.is_file():
-        raise GitractError(f"the notebook ended without {submission}; see {executed}")
-    return Rehearsal(submission, executed, time.monotonic() - started)
-
-
-def _read_metadata(kernel: Path) -> dict:
-    path = kernel / "kernel-metadata.json"
-    if not path.is_file():
-        raise DatasetError(
-            f"{kernel} holds no kernel-metadata.json; give a kernel's folder, say kernels/inference"
+    def _lines(self) -> Iterator[str]:
+        first = self.reports[0].played
+        yield f"packages     {self.packages}"
+        yield (
+            f"network      {'a namespace without one' if first.isolated else 'Python sockets refused'}; "
+            + (
+                ", ".join(dict.fromkeys(host for report in self.reports for host in report.played.network))
+                or "nothing tried it"
+            )
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+        yield f"input        {'mounted read-only' if first.read_only else 'compared before and after'}"
+        for report in self.reports:
+            yield _describe(report)
+            yield from (f"             {remark}" for remark in report.remarks)
+        hidden = next(filter(None, (report.hidden_seconds for report in self.reports)), None)
+        if hidden is not None:
+            yield (
+                f"at this rate {HIDDEN_CASES} cases take {hidden / 3600:.1f} h on this machine "
+                f"({os.cpu_count()} cores)"
+            )
+        yield f"submission   {self.submission}"
 
 
-def _mount(folder: Path, place: Path) -> None:
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(folder.resolve(), target_is_directory=True)
+def rehearse(
+    competition: Path,
+    bundle: Path | Sequence[Path],
+    kernel: Path,
+    out: Path,
+    *,
+    wheels: Path | None = None,
+    truth: Path | None = None,
+    python: Path | None = None,
+    limits: Limits | None = None,
+    environment: Mapping[str, str] | None = None,
+    acts: Sequence[Act] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Rehearsal:
+    """Execute the notebook of ``kernel`` in every way that Kaggle does, and return what would come of it there.
+
+    ``competition`` stands for the hidden test (`gitract phantom` makes one); ``truth`` is its solution, None looks for
+    ``solution.csv`` beside the folder. ``bundle``, or several, are mounted as the kernel's dataset sources in their
+    order, ``wheels`` as the one whose name ends in ``wheels``; without them the present package is used.
+    ``python`` runs the notebook, a fresh environment's say; None takes the present environment, and what
+    the notebook installs goes to a folder of its own. ``out`` must be new. ``acts`` are the hidden rerun and
+    the first save in both mount layouts, unless named. ``progress`` is told each act as it begins.
+
+    A notebook that fails is no error: the verdict says it. Materials that are not there are a `DatasetError`.
+    """
+    bundles = (bundle,) if isinstance(bundle, Path) else tuple(bundle)
+    materials = Materials(competition, bundles, kernel, wheels)
+    materials.check()
+    read_kernel_metadata(kernel)
+    _check_out(out, materials)
+    limits = limits or Limits()
+    hidden = read_hidden_test(competition, truth)
+    reports = []
+    for act in acts or default_acts():
+        progress(str(act))
+        played = play_act(act, materials, out / act.name, limits, python=python, environment=environment)
+        reports.append(judge_act(played, hidden, limits))
+    _link_first(out, reports[0])
+    return Rehearsal(tuple(reports), _describe_packages(python, wheels))
 
 
-def _execute(notebook: Path, executed: Path, source: Path, working: Path) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+def default_acts() -> list[Act]:
+    """The hidden rerun and the first save, each in both mount layouts."""
+    return [Act(layout, rerun) for rerun in (True, False) for layout in MOUNT_LAYOUTS]
 
-    cells = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(
-        cells, kernel_name="python3", timeout=None, resources={"metadata": {"path": str(working)}}
-    )
-    environment = {**os.environ, "GITRACT_INPUT": str(source.resolve()), "KAGGLE_IS_COMPETITION_RERUN": "1"}
-    try:
-        client.execute(env=environment)
-    except CellExecutionError as error:
-        raise GitractError(f"the notebook failed, see {executed}: {error.ename}: {error.evalue}") from error
-    finally:
-        write_text_atomic(executed, nbformat.writes(cells))
+
+def _check_out(out: Path, materials: Materials) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{out} is not empty; give a new folder or remove it")
+    for folder in filter(None, (materials.competition, *materials.bundles, materials.wheels)):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(
+                f"{out} is inside {folder}, which is mounted read-only; give a folder beside it"
+            )
+
+
+def _link_first(out: Path, report: ActReport) -> None:
+    (out / "working").symlink_to(Path(report.played.act.name) / "working", target_is_directory=True)
+
+
+def _describe_packages(python: Path | None, wheels: Path | None) -> str:
+    installed = f"and the wheels of {wheels}" if wheels else "no wheels: their installation is not rehearsed"
+    return f"those of {python or sys.executable}, {installed}"
+
+
+def _describe(report: ActReport) -> str:
+    played = report.played
+    memory = f", {played.run.peak_bytes / 2**30:.1f} GiB" if played.run.peak_bytes else ""
+    score = f", score {report.score:.4f}" if report.score is not None else ""
+    passed = "passed" if report.fault is None else "FAILED"
+    line = f"{passed:<12} {played.act} ({played.run.seconds:.0f} s{memory}{score})"
+    return line if report.fault is None else f"{line}: {_one_line(report.fault)}; see {played.notebook}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

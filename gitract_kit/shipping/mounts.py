@@ -1,0 +1,114 @@
+"""An input tree as Kaggle mounts it: both layouts, the hidden rerun's test set or the first save's empty one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gitract_kit.errors import DatasetError
+
+__all__ = ["MOUNT_LAYOUTS", "Materials", "build_input_tree", "read_kernel_metadata"]
+
+MOUNT_LAYOUTS = ("2026", "older")
+"""``competitions/SLUG`` and ``datasets/OWNER/SLUG`` since 2026; before, and still live, ``SLUG`` for both."""
+
+# and nothing else: whatever lies beside them, the truth of the test set say, is not on Kaggle
+_COMPETITION_FILES = ("train", "train.csv", "test", "sample_submission.csv")
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What goes into a rehearsal."""
+
+    competition: Path
+    """A competition folder with a filled ``test/`` and ``sample_submission.csv``."""
+    bundles: tuple[Path, ...]
+    """Mounted as the kernel's dataset sources, in their order."""
+    kernel: Path
+    """A kernel's folder: ``kernel-metadata.json`` and the notebook."""
+    wheels: Path | None = None
+    """Mounted as the dataset source whose name ends in ``wheels``; None where the present packages are used."""
+
+    def check(self) -> None:
+        """Raise a `DatasetError` where a folder is not there."""
+        for folder in filter(None, (self.competition, *self.bundles, self.wheels)):
+            if not folder.is_dir():
+                raise DatasetError(f"{folder} is not a folder; give the folder itself")
+        for name in ("test", "sample_submission.csv"):
+            if not (self.competition / name).exists():
+                raise DatasetError(
+                    f"{self.competition} has no {name}; give a competition folder with a filled test set, "
+                    "which `gitract phantom` makes"
+                )
+
+
+def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
+    """Return ``kernel-metadata.json`` of ``kernel``; a `DatasetError` where it is missing or no JSON object."""
+    path = kernel / "kernel-metadata.json"
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(
+            f"{kernel} holds no kernel-metadata.json; give a kernel's folder, say kernels/inference"
+        ) from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON ({error}); mend it") from error
+    for key in ("code_file", "competition_sources", "dataset_sources"):
+        if not metadata.get(key):
+            raise DatasetError(f"{path} has no {key}; the rehearsal mounts what it lists")
+    if not (kernel / metadata["code_file"]).is_file():
+        raise DatasetError(f"{path} names the notebook {metadata['code_file']}, which is not beside it")
+    return metadata
+
+
+def build_input_tree(place: Path, materials: Materials, layout: str, *, empty_test: bool) -> list[Path]:
+    """Make the new folder ``place`` what ``/kaggle/input`` would be; return the folders that stand behind its links.
+
+    ``layout`` is one of `MOUNT_LAYOUTS`. With ``empty_test`` the test folder is empty and the sample a mere header, as
+    when a notebook is saved.
+    """
+    metadata = read_kernel_metadata(materials.kernel)
+    slug = metadata["competition_sources"][0]
+    _mount_competition(materials.competition, _mount_point(place, "competitions", slug, layout), empty_test)
+    behind = [materials.competition]
+    for source, folder in _assign_datasets(metadata["dataset_sources"], materials):
+        mounted = _mount_point(place, "datasets", source, layout)
+        mounted.parent.mkdir(parents=True, exist_ok=True)
+        mounted.symlink_to(folder.resolve(), target_is_directory=True)
+        behind.append(folder)
+    return [folder.resolve() for folder in behind]
+
+
+def _mount_point(place: Path, kind: str, source: str, layout: str) -> Path:
+    return place / kind / source if layout == "2026" else place / source.rpartition("/")[2]
+
+
+def _mount_competition(competition: Path, place: Path, empty_test: bool) -> None:
+    place.mkdir(parents=True)
+    for name in _COMPETITION_FILES:
+        if empty_test and name == "test":
+            (place / name).mkdir()
+        elif empty_test and name == "sample_submission.csv":
+            (place / name).write_text("id,class,predicted\n", encoding="utf-8")
+        elif (competition / name).exists():
+            (place / name).symlink_to((competition / name).resolve())
+
+
+def _assign_datasets(sources: Sequence[str], materials: Materials) -> list[tuple[str, Path]]:
+    wheels = [source for source in sources if source.endswith("wheels")]
+    weights = [source for source in sources if source not in wheels]
+    if len(weights) != len(materials.bundles):
+        raise DatasetError(
+            f"{materials.kernel / 'kernel-metadata.json'} lists {len(weights)} datasets of weights "
+            f"({', '.join(weights)}), given were {len(materials.bundles)}: one bundle for each, in that order"
+        )
+    if materials.wheels and not wheels:
+        raise DatasetError(
+            f"{materials.kernel / 'kernel-metadata.json'} lists no dataset for the wheels; add one whose name "
+            "ends in wheels"
+        )
+    assigned = list(zip(weights, materials.bundles, strict=True))
+    return assigned + [(source, materials.wheels) for source in wheels[:1] if materials.wheels]
