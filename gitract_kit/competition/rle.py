@@ -21,7 +21,13 @@ from gitract_kit.errors import InputError, RLEError
 
 __all__ = ["check_rle", "rle_decode", "rle_decode_batch", "rle_encode", "rle_encode_batch"]
 
-_CHUNK = 16  # masks encoded at one go: about a megabyte, which stays in a core's cache
+_CHUNK = 8  # masks encoded at one go: about half a megabyte, which stays in a core's cache
+# Two digits at a time: 00 to 99, and the same as they begin a number, with zero bytes for what is not written.
+_DIGIT_PAIRS = np.frombuffer(
+    b"".join(f"{i:02d}".encode() for i in range(100))
+    + b"".join(f"{i or ''}".rjust(2, "\0").encode() for i in range(100)),
+    dtype=np.uint16,
+)
 _SHORT_TEXT = 100  # letters that Python has read before numpy's calls have started up
 
 
@@ -45,9 +51,10 @@ def rle_encode_batch(masks: np.ndarray) -> list[str]:
     flat = masks.reshape(n, height * width)
     room = _room_for_edges(min(n, _CHUNK), height * width)
     rles = [""] * n
-    for first in range(0, n, _CHUNK):
-        filled = [i for i in range(first, min(first + _CHUNK, n)) if flat[i].any()]
-        for i, rle in zip(filled, _encode_filled([flat[i] for i in filled], room), strict=True):
+    filled = np.flatnonzero(flat.any(axis=1)).tolist()
+    for first in range(0, len(filled), _CHUNK):
+        chunk = filled[first : first + _CHUNK]
+        for i, rle in zip(chunk, _encode_filled([flat[i] for i in chunk], room), strict=True):
             rles[i] = rle
     return rles
 
@@ -127,24 +134,23 @@ def _find_edges(masks: list[np.ndarray], room: np.ndarray) -> np.ndarray:
 
 def _encode_filled(masks: list[np.ndarray], room: np.ndarray) -> list[str]:
     """Strings of flat masks, none of them empty."""
-    edges = _find_edges(masks, room)
-    numbers = (edges % room.shape[1] + 1).astype(np.uint32)
-    numbers[1::2] -= numbers[::2]
+    edges = _find_edges(masks, room).astype(np.uint32 if room.size < 2**32 else np.int64)
     owners = edges // room.shape[1]
-    return _write_lines(numbers, ends_line=np.diff(owners, append=len(masks)) > 0)
+    numbers = edges - owners * room.shape[1] + 1
+    numbers[1::2] -= numbers[::2]
+    return _write_lines(numbers, ends_line=np.append(owners[1:] != owners[:-1], True))
 
 
 def _write_lines(numbers: np.ndarray, ends_line: np.ndarray) -> list[str]:
     """Lines of numbers, all of them above 0, with single spaces between."""
-    width = len(str(numbers.max(initial=0)))
-    letters = np.full((numbers.size, width + 1), ord(" "), dtype=np.uint8)
+    width = (len(str(numbers.max())) + 1) // 2
+    letters = np.full((numbers.size, width + 1), ord(" "), dtype=np.uint16)
     letters[ends_line, width] = ord("\n")
     rest = numbers
     for column in reversed(range(width)):
-        tens = rest // 10
-        letters[:, column] = (rest - tens * 10 + ord("0")) * (rest > 0)
-        rest = tens
-    # what stands before a number's first digit is zero bytes
+        hundreds = rest // 100
+        letters[:, column] = _DIGIT_PAIRS[rest - hundreds * 100 + (hundreds == 0) * 100]
+        rest = hundreds
     return letters.tobytes().translate(None, b"\0").decode("ascii").splitlines()
 
 
@@ -172,18 +178,19 @@ def _bounds_of_runs(
     """
     if numbers.size % 2:
         return None
-    starts, lengths = numbers[::2] - 1, numbers[1::2]
-    # each number is held below n_pixels before any two are added, so that no sum overflows
-    if numbers.size and (
-        numbers.max() > n_pixels or numbers.min() < 1 or (starts + lengths).max() > n_pixels
-    ):
+    # unsigned, a zero is the largest number there is; and below n_pixels, no sum of two overflows
+    from_zero = numbers - 1
+    if numbers.size and from_zero.view(np.uint64).max() >= n_pixels:
         return None
+    starts, ends, n_masks = from_zero[::2], from_zero[::2] + numbers[1::2], 1
     if n_runs is not None:
-        starts += np.repeat(np.arange(n_runs.size) * n_pixels, n_runs)
+        if ends.max(initial=0) > n_pixels:
+            return None
+        n_masks = n_runs.size
+        offsets = np.repeat(np.arange(n_masks) * n_pixels, n_runs)
+        starts, ends = starts + offsets, ends + offsets
     bounds = np.zeros(numbers.size + 2, dtype=np.int64)
-    bounds[1:-1:2] = starts
-    bounds[2:-1:2] = starts + lengths
-    bounds[-1] = n_pixels * (1 if n_runs is None else n_runs.size)
+    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, n_masks * n_pixels
     return None if (bounds[1:] < bounds[:-1]).any() else bounds
 
 

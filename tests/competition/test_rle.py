@@ -94,6 +94,15 @@ def test_empty_batch():
     assert rle_decode_batch([], (4, 6)).shape == (0, 4, 6)
 
 
+def test_masks_without_pixels():
+    assert rle_encode(np.zeros((0, 6), dtype=bool)) == ""
+    assert rle_encode_batch(np.zeros((2, 0, 6), dtype=bool)) == ["", ""]
+    assert rle_decode("", (0, 6)).shape == (0, 6)
+    assert rle_decode_batch(["", ""], (0, 6)).shape == (2, 0, 6)
+    with pytest.raises(RLEError, match="the mask has 0"):
+        rle_decode_batch(["1 1"], (0, 6))
+
+
 def test_touching_runs_decode_and_are_joined_by_encode():
     mask = rle_decode("1 2 3 4", (2, 5))
     np.testing.assert_array_equal(mask.ravel(), [1] * 6 + [0] * 4)
