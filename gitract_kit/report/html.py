@@ -15,6 +15,7 @@ import pandas as pd
 from gitract_kit import __version__
 from gitract_kit.competition.metric import Score
 from gitract_kit.data.overlay import PALETTE
+from gitract_kit.errors import SettingsError
 from gitract_kit.files import write_text_atomic
 from gitract_kit.report.charts import Line, Strip, draw_lines, draw_strips
 from gitract_kit.report.contents import Contents, read_run, read_submission_and_truth
@@ -56,6 +57,8 @@ def write_submission_report(
 
 
 def _write(contents: Contents, out: Path, max_scans: int) -> Path:
+    if max_scans < 0:
+        raise SettingsError(f"max_scans is {max_scans}; it must be 0 or more")
     score, parts = compute_parts(contents)
     by_scan = group_scores(parts, ["scan"])["total"].sort_values(kind="stable")
     shown = {name: place for place, name in enumerate(by_scan.index[:max_scans])}

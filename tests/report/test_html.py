@@ -173,6 +173,11 @@ def test_only_the_worst_scans_go_into_the_browser(made_run, tmp_path, read):
     assert len(few.tables["scans"]) == 4
 
 
+def test_fewer_scans_than_none_are_refused(made_run, tmp_path):
+    with pytest.raises(SettingsError, match="max_scans is -1"):
+        write_report(made_run, tmp_path / "page.html", max_scans=-1)
+
+
 def test_the_report_goes_beside_the_run_where_no_place_is_given(made_run):
     path = write_report(made_run, max_scans=0)
     assert path == made_run / "report.html"

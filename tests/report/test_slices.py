@@ -6,7 +6,6 @@ import base64
 
 import cv2
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -75,8 +74,8 @@ def test_slices_come_back_as_they_were_but_for_the_compression():
         assert np.abs(decoded.astype(int) - image).mean() < 4
 
 
-@pytest.mark.parametrize("blur", [1, 9])
-def test_a_scan_of_noise_still_keeps_to_its_share_of_the_page(blur):
+def test_a_noisy_scan_gives_up_quality_to_keep_its_share_of_the_page():
     noise = np.random.default_rng(0).normal(128, 60, size=(24, 512, 512)).clip(0, 255).astype(np.uint8)
-    volume = np.stack([cv2.blur(image, (blur, blur)) for image in noise])
-    assert sum(map(len, encode_slices(volume))) <= 1_000_000 * (3 if blur == 1 else 1)
+    pictures = encode_slices(np.stack([cv2.blur(image, (5, 5)) for image in noise]))
+    # at the best quality these take 1.2 million
+    assert 600_000 < sum(map(len, pictures)) <= 900_000
