@@ -25,9 +25,12 @@ lint: $(INSTALLED)
 
 # How weights/phantom was made: about 40 minutes on two cores whose CPU computes in bfloat16.
 weights: $(INSTALLED)
-	$(BIN)/gitract phantom build/phantom --seed 1 --cases 12 --days 2
-	$(BIN)/gitract prepare build/phantom/uw-madison-gi-tract-image-segmentation -o build/work --folds 3
-	for fold in 0 1 2; do $(BIN)/gitract train build/work -o build/run --preset tiny --fold $$fold --set training.precision=bf16 || exit; done
+	$(BIN)/gitract phantom build/phantom --seed 1 --cases 20 --days 2
+	$(BIN)/gitract prepare build/phantom/uw-madison-gi-tract-image-segmentation -o build/work --folds 4
+	for fold in 0 1; do \
+	  $(BIN)/gitract train build/work -o build/run --preset tiny --fold $$fold --set training.precision=bf16 || exit; \
+	done
+	$(BIN)/gitract evaluate build/run
 	$(BIN)/gitract bundle build/run -o weights/phantom
 
 $(INSTALLED): setup.py pyproject.toml
