@@ -31,13 +31,13 @@ def create_augmentation(settings: AugmentationSettings, seed: int | None = None)
         **zero,
         **linear,
     )
-    distortion = A.OneOf(
-        [
-            A.ElasticTransform(alpha=40, sigma=8, **linear),
-            A.GridDistortion(num_steps=5, distort_limit=0.2, **linear),
-        ],
-        p=settings.elastic,
-    )
+    reach = settings.distortion_strength
+    distortions = {
+        "elastic": A.ElasticTransform(alpha=40 * reach, sigma=8, **linear),
+        "grid": A.GridDistortion(num_steps=5, distort_limit=0.2 * reach, **linear),
+        "optical": A.OpticalDistortion(distort_limit=0.2 * reach, **linear),
+    }
+    distortion = A.OneOf([distortions[name] for name in settings.distortions], p=settings.elastic)
     intensity = A.OneOf(
         [
             A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3),

@@ -56,6 +56,10 @@ class SliceDataset:
         organs = list(self._settings.organs)
         return np.concatenate([(rows[organs] != "").any(axis=1).to_numpy() for rows in self._rows.values()])
 
+    def scan_of_sample(self) -> np.ndarray:
+        """Return (len,) str: the scan a sample's slice belongs to; a scan's slices follow one another in order."""
+        return np.array([name for name, _ in self._samples])
+
     def inputs(self, name: str) -> ScanInputs:
         """Return what the network sees of the scan ``name``."""
         if name not in self._inputs:
