@@ -12,11 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from safetensors.torch import load_file
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from gitract_kit.data.dataset import SliceDataset
@@ -25,10 +23,15 @@ from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.errors import SettingsError, TrainingError
 from gitract_kit.models import create_loss, create_model
 from gitract_kit.models.forward import autocast, select_precision
+from gitract_kit.models.initial import load_initial_weights
 from gitract_kit.settings import Settings, load_preset, override_settings, settings_to_dict
+from gitract_kit.training.averaging import create_epoch_average, create_moving_average
 from gitract_kit.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
 from gitract_kit.training.history import History
-from gitract_kit.training.schedule import cosine_factor
+from gitract_kit.training.loading import create_loader
+from gitract_kit.training.mixing import mix_batch
+from gitract_kit.training.optimizers import create_optimizer
+from gitract_kit.training.schedule import Schedule
 from gitract_kit.training.validation import Validation, write_oof
 
 __all__ = ["FoldResult", "train_fold", "train_from_root"]
@@ -41,7 +44,7 @@ class FoldResult:
     folder: Path
     """``RUN/fold_K``: model.safetensors, model.json, metrics.csv, curves.png, overlays/, oof/."""
     epoch: int
-    """The epoch whose weights were kept."""
+    """The epoch whose weights were kept; one past the last is the average of `training.swa_epochs`."""
     score: float
     """Their score on the held-out scans."""
 
@@ -69,8 +72,8 @@ def train_fold(
     folder = Path(run) / f"fold_{fold}"
     _check_can_start(folder, prepared, fold, resume)
     trainer = _Trainer(prepared, settings, fold, folder, torch.device(device or _default_device()), progress)
-    if resume:
-        trainer.resume()
+    if not (resume and trainer.resume()):
+        trainer.load_initial_weights()
     return trainer.fit()
 
 
@@ -127,11 +130,14 @@ class _Trainer:
         self.validation = Validation(
             SliceDataset(held_out, prepared.scan_folder, settings, augment=False), held_out, settings
         )
-        self.draws = EpochDraws(self.data.holds_organ(), settings.training)
-        self.loader = self._create_loader()
+        self.draws = EpochDraws(self.data.holds_organ(), settings.training, self.data.scan_of_sample())
+        self.loader = create_loader(
+            self.data, self.draws, settings.training, pin_memory=self.device.type == "cuda"
+        )
         self._create_network()
         self.history = History(folder)
-        self.epoch, self.best = 0, -math.inf
+        self.epoch, self.batch = 0, 0
+        self.best, self.best_epoch = -math.inf, 0
 
     def _create_network(self) -> None:
         chosen = self.settings.training
@@ -141,33 +147,30 @@ class _Trainer:
         )
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.loss = create_loss(chosen.loss)
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=self._average, use_buffers=True)
-            if chosen.ema_decay
-            else None
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
-        )
-        steps = len(self.loader)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: cosine_factor(
-                step, warmup_steps=round(chosen.warmup_epochs * steps), total_steps=chosen.epochs * steps
-            ),
+        self.average = create_moving_average(self.network, chosen.ema_decay) if chosen.ema_decay else None
+        self.swa = create_epoch_average(self.network) if chosen.swa_epochs else None
+        self.optimizer = create_optimizer(self.network.parameters(), chosen)
+        self.schedule = Schedule(
+            self.optimizer, chosen, steps_per_epoch=math.ceil(len(self.loader) / chosen.accumulate)
         )
         self.precision = select_precision(self.device, chosen.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
     def fit(self) -> FoldResult:
         """Train the epochs that are left, and write the held-out probabilities of the kept weights."""
-        while self.epoch < self.settings.training.epochs:
+        while self.epoch < self.settings.training.epochs and not self._has_stalled():
             started = time.monotonic()
             train_loss = self._train_epoch()
             self._finish_epoch(train_loss, time.monotonic() - started)
+        if self.swa is not None:
+            self._score_swa()
         self._load_best()
         write_oof(self.validation, self.network, self.device, self.precision, self.folder / "oof")
         return FoldResult(self.folder, self.best_epoch, self.best)
+
+    def _has_stalled(self) -> bool:
+        patience = self.settings.training.early_stop
+        return patience > 0 and self.epoch - self.best_epoch >= patience
 
     def _train_epoch(self) -> float:
         self.network.train()
@@ -176,36 +179,16 @@ class _Trainer:
         with tqdm(
             self.loader, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress
         ) as bar:
-            for images, masks in bar:
+            for self.batch, (images, masks) in enumerate(bar):
                 loss = self._step(images, masks)
                 total += loss
                 bar.set_postfix(loss=f"{loss:.3f}")
         return total / len(self.loader)
 
-    def _create_loader(self) -> DataLoader:
-        chosen = self.settings.training
-        workers = {}
-        if chosen.workers:
-            workers = {
-                # fork would copy locks that OpenCV's and torch's threads hold, and the workers would wait for ever
-                "multiprocessing_context": "forkserver",
-                "persistent_workers": True,
-                "worker_init_fn": _one_thread,
-            }
-        return DataLoader(
-            self.data,
-            sampler=self.draws,
-            batch_size=chosen.batch_size,
-            # a last batch of one slice would leave batch normalisation nothing to average over
-            drop_last=len(self.draws) > chosen.batch_size,
-            num_workers=chosen.workers,
-            pin_memory=self.device.type == "cuda",
-            **workers,
-        )
-
     def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         masks = masks.to(self.device, non_blocking=True)
+        images, masks = mix_batch(images, masks, self.settings.training, epoch=self.epoch, step=self.batch)
         with autocast(self.device, self.precision):
             logits = self.network(images)
         loss = self.loss(logits, masks)
@@ -215,49 +198,65 @@ class _Trainer:
                 f"the loss became {value} in epoch {self.epoch + 1}; the last good state is in {self.folder}: "
                 "go on from it with --resume and a lower training.learning_rate"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self._descend(loss)
+        return value
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        """Add the gradient of ``loss`` to its group's, and step where the group is full or the epoch ends."""
+        position = self.batch % self.settings.training.accumulate
+        first = self.batch - position
+        group = min(self.settings.training.accumulate, len(self.loader) - first)
+        if position == 0:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss / group).backward()
+        if position < group - 1:
+            return
         self.scaler.unscale_(self.optimizer)
         if self.settings.training.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.training.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.scheduler.step()
+        self.schedule.after_step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return value
 
     def _finish_epoch(self, train_loss: float, train_seconds: float) -> None:
         self.epoch += 1
-        overlay = self.folder / "overlays" / f"epoch_{self.epoch:03d}.png"
-        val_loss, score = self.validation.run(self._scored(), self.loss, self.device, self.precision, overlay)
+        score = self._score(self._scored(), self.epoch, train_loss, train_seconds)
+        self.schedule.after_epoch(score)
+        chosen = self.settings.training
+        if self.swa is not None and self.epoch > chosen.epochs - chosen.swa_epochs:
+            self.swa.update_parameters(self._scored())
+        save_checkpoint(self.folder, self.epoch, self._state())
+        if self.progress:
+            tqdm.write(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score:.4f}", file=sys.stderr)
+
+    def _score_swa(self) -> None:
+        started = time.monotonic()
+        self.draws.epoch = self.epoch
+        update_bn(self.loader, self.swa.module, self.device)
+        self._score(self.swa.module, self.epoch + 1, math.nan, time.monotonic() - started)
+
+    def _score(self, network: torch.nn.Module, epoch: int, train_loss: float, train_seconds: float) -> float:
+        """Return the held-out score of ``network``, written down as that of ``epoch``; the best one is kept."""
+        overlay = self.folder / "overlays" / f"epoch_{epoch:03d}.png"
+        val_loss, score = self.validation.run(network, self.loss, self.device, self.precision, overlay)
+        # plain numbers: a checkpoint, which is read without unpickling, takes no NumPy scalars
         row = {
-            "epoch": self.epoch,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "epoch": epoch,
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "train_loss": train_loss,
             "val_loss": val_loss,
-            "score": score.total,
-            "dice": score.dice,
-            "hausdorff": score.hausdorff,
+            "score": float(score.total),
+            "dice": float(score.dice),
+            "hausdorff": float(score.hausdorff),
             "train_seconds": train_seconds,
         }
         self.history.add(row)
-        if score.total > self.best:
-            self.best, self.best_epoch = score.total, self.epoch
-            save_weights(self.folder, self._scored().state_dict(), self._about(row))
-        save_checkpoint(self.folder, self.epoch, self._state())
-        if self.progress:
-            tqdm.write(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score.total:.4f}", file=sys.stderr)
-
-    def _average(self, averaged: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor) -> None:
-        # a young average follows quickly, or the first random weights would stay in it for hundreds of steps
-        steps = self.scheduler.last_epoch
-        decay = min(self.settings.training.ema_decay, (1 + steps) / (10 + steps))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - decay)
-            else:
-                old.copy_(new)
+        if row["score"] > self.best:
+            self.best, self.best_epoch = row["score"], epoch
+            save_weights(self.folder, network.state_dict(), self._about(row))
+        return row["score"]
 
     def _scored(self) -> torch.nn.Module:
         return self.network if self.average is None else self.average.module
@@ -266,7 +265,7 @@ class _Trainer:
         return {
             "settings": settings_to_dict(self.settings),
             "fold": self.fold,
-            "epoch": self.epoch,
+            "epoch": row["epoch"],
             "score": {"total": row["score"], "dice": row["dice"], "hausdorff": row["hausdorff"]},
             "data_fingerprint": self.fingerprint,
             "work": str(self.work),
@@ -284,33 +283,43 @@ class _Trainer:
             "history": self.history.rows,
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "swa": None if self.swa is None else self.swa.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
+            "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
-    def resume(self) -> None:
-        """Take up the newest readable checkpoint; without one the run starts anew."""
+    def resume(self) -> bool:
+        """Take up the newest readable checkpoint and return whether there was one."""
         found = load_newest_checkpoint(self.folder)
         if found is None:
-            return
+            return False
         _, state = found
         self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
         self.history = History(self.folder, state["history"])
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.swa is not None:
+            self.swa.load_state_dict(state["swa"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.schedule.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        return True
 
-
-def _one_thread(_: int) -> None:
-    # the workers share the cores with the network: more threads each would only get in its way
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    def load_initial_weights(self) -> None:
+        """Start from the weights of another run where the settings name one, and say which tensors it left alone."""
+        path = self.settings.model.initial_weights
+        if path is None:
+            return
+        left = load_initial_weights(self.network, path)
+        if left:
+            tqdm.write(f"{path} leaves {len(left)} tensors as they are: {', '.join(left)}", file=sys.stderr)
 
 
 def _versions() -> dict[str, str]:
