@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(verbs)
     _add_check(verbs)
     _add_score(verbs)
+    _add_report(verbs)
     _add_rehearse(verbs)
     _add_info(verbs)
     return parser
@@ -288,6 +289,44 @@ def _print_score(score) -> None:
         f"variant {score.variant}: {score.scans} scans, {score.volumes} volumes, "
         f"{score.rows} rows of which {score.rows_both_empty} empty on both sides"
     )
+
+
+def _add_report(verbs) -> None:
+    verb = verbs.add_parser("report", help="one HTML file: curves, tables, every slice with its outlines")
+    verb.add_argument(
+        "source", type=Path, metavar="RUN", help="a run folder, or a submission with --truth and --root"
+    )
+    verb.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="default: report.html beside what it is about"
+    )
+    verb.add_argument(
+        "--work", type=Path, help="the prepared folder, where it is not where the run was trained from"
+    )
+    verb.add_argument("--truth", type=Path, help="of a submission: train.csv, or the phantom's solution.csv")
+    verb.add_argument("--root", type=Path, help="of a submission: the competition folder")
+    verb.add_argument(
+        "--split", default="test", choices=("test", "train"), help="where in ROOT the slices are"
+    )
+    verb.add_argument(
+        "--max-scans", type=int, default=20, help="scans in the slice browser, worst first (default 20)"
+    )
+    verb.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from gitract_kit.errors import SettingsError
+    from gitract_kit.report.html import write_report, write_submission_report
+
+    if (options.truth is None) != (options.root is None):
+        raise SettingsError("the report of a submission needs both --truth and --root")
+    if options.truth is None:
+        path = write_report(options.source, options.out, work=options.work, max_scans=options.max_scans)
+    else:
+        out = options.out or options.source.with_name("report.html")
+        path = write_submission_report(
+            options.source, options.truth, options.root, out, split=options.split, max_scans=options.max_scans
+        )
+    print(f"report       {path}")
 
 
 def _add_rehearse(verbs) -> None:
