@@ -15,6 +15,7 @@ submission: $(INSTALLED)
 	$(BIN)/gitract rehearse $(ROOT) --bundle weights/phantom --kernel kernels/inference -o $(DEMO)/kaggle
 	$(BIN)/gitract check $(DEMO)/kaggle/working/submission.csv --sample $(ROOT)/sample_submission.csv --root $(ROOT)
 	$(BIN)/gitract score $(DEMO)/kaggle/working/submission.csv --truth $(DEMO)/phantom/solution.csv --root $(ROOT)
+	$(BIN)/gitract report $(DEMO)/kaggle/working/submission.csv --truth $(DEMO)/phantom/solution.csv --root $(ROOT) -o $(DEMO)/report.html
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
