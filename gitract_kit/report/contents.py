@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _thresholds(run: Path, settings: Settings) -> dict[str, float]:
     prediction = settings.prediction
     path = run / "prediction.json"
     if path.is_file():
-        prediction = settings_from_dict({"prediction": _read_json(path)}).prediction
+        prediction = settings_from_dict({"prediction": {**asdict(prediction), **_read_json(path)}}).prediction
     found = prediction.threshold
     if not isinstance(found, Mapping):
         return dict.fromkeys(settings.organs, found)
