@@ -42,7 +42,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["gitract_kit", "gitract_kit.*"]),
-    package_data={"gitract_kit": ["presets/*.yaml"]},
+    package_data={"gitract_kit": ["presets/*.yaml", "report/page.*"]},
     install_requires=REQUIREMENTS,
     extras_require={"demo": DEMO, "test": TEST, "benchmark": BENCHMARK},
     entry_points={"console_scripts": ["gitract = gitract_kit.cli:main"]},
