@@ -160,7 +160,7 @@ def wait_for_dataset(
     while (
         status := ask_kaggle("dataset_status", f"dataset {dataset}", dataset=dataset)["status"]
     ) != "ready":
-        if status in ("failed", "deleted", "error") or time.monotonic() - started > limit_s:
+        if status in ("failed", "deleted") or time.monotonic() - started > limit_s:
             raise KaggleError(
                 f"dataset {dataset}: is {status}, expected ready; see https://www.kaggle.com/datasets/{dataset}"
             )
