@@ -1,0 +1,166 @@
+"""A folder that travels proves that it arrived whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from gitract_kit.errors import BundleError, DatasetError
+from gitract_kit.shipping.dataset import find_dataset_faults, write_dataset_files
+from gitract_kit.shipping.verify import verify_folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A bundle by its manifest: nothing here loads the weights."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    members = []
+    for fold, content in enumerate((b"first weights", b"second weights")):
+        name = f"fold_{fold}.safetensors"
+        (folder / name).write_bytes(content)
+        about = {"role": "segment", "weight": 1.0, "fold": fold, "epoch": 1, "score": {}, "settings": {}}
+        digest = sha256(content).hexdigest()
+        members.append({"weights": name, "sha256": digest, "bytes": len(content), **about})
+    manifest = {
+        "format": 1,
+        "name": "made-up",
+        "layout": "uw-madison",
+        "organs": ["stomach"],
+        "prediction": {},
+    }
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "members": members, "versions": {}}))
+    write_dataset_files(folder, "gitract-weights", "Made up.")
+    return folder
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / "piece-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 a wheel")
+    digest = sha256(b"PK\x03\x04 a wheel").hexdigest()
+    entry = {"file": "piece-1.0-py3-none-any.whl", "sha256": digest}
+    (folder / "wheels.json").write_text(json.dumps({"wheels": [entry]}))
+    (folder / "requirements.lock").write_text(f"piece==1.0 --hash=sha256:{digest}\n")
+    (folder / "install.py").touch()
+    write_dataset_files(folder, "gitract-wheels", "Made up.")
+    return folder
+
+
+def test_a_whole_bundle_passes(weights):
+    report = verify_folder(weights)
+
+    assert (report.kind, report.files) == ("bundle", ("fold_0.safetensors", "fold_1.safetensors"))
+    assert report.total_bytes == len(b"first weights") + len(b"second weights")
+    assert "bundle, 2 files, 0.0 MB, each as it was written" in str(report)
+
+
+def test_a_bundle_without_a_datasets_files_passes(weights):
+    (weights / "dataset-metadata.json").unlink()
+    (weights / "README.md").unlink()
+
+    verify_folder(weights)
+
+
+def test_whole_wheels_pass(wheels):
+    assert verify_folder(wheels).kind == "wheels"
+
+
+def test_every_fault_of_a_bundle_is_told_at_once(weights):
+    (weights / "fold_0.safetensors").write_bytes(b"first weight.")
+    (weights / "fold_1.safetensors").unlink()
+    (weights / "notes.txt").touch()
+    with pytest.raises(BundleError) as caught:
+        verify_folder(weights)
+
+    message = str(caught.value)
+    assert "fold_0.safetensors: its sha256 is" in message
+    assert "fold_1.safetensors is missing: copy it again" in message
+    assert "notes.txt is not of this folder: remove it" in message
+
+
+def test_altered_and_unlocked_wheels_are_told(wheels):
+    (wheels / "piece-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 another")
+    with pytest.raises(DatasetError, match=r"piece-1\.0-py3-none-any\.whl: its sha256 is"):
+        verify_folder(wheels)
+    (wheels / "requirements.lock").write_text("piece==1.0\n")
+    with pytest.raises(DatasetError, match=r"requirements\.lock does not lock piece"):
+        verify_folder(wheels)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"wheels": [1]}'])
+def test_a_manifest_of_wheels_that_is_none_is_told(wheels, text):
+    (wheels / "wheels.json").write_text(text)
+    with pytest.raises((BundleError, DatasetError), match=r"wheels\.json: .*write it again"):
+        verify_folder(wheels)
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(
+        DatasetError, match=r"holds neither bundle\.json nor wheels\.json; give what `gitract bundle`"
+    ):
+        verify_folder(tmp_path)
+
+
+def test_what_an_upload_would_drop_or_unpack_is_told(weights):
+    (weights / "more").mkdir()
+    with pytest.raises(BundleError, match="more is a folder, which the upload drops"):
+        verify_folder(weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "gitract-weights"}, "id is 'gitract-weights', expected OWNER/SLUG"),
+        ({"id": "me/five5"}, "6 to 50 characters"),
+        ({"id": "me/with_underscore"}, "expected OWNER/SLUG"),
+        ({"id": f"me/{'x' * 51}"}, "6 to 50 characters"),
+        ({"title": "short"}, "title is 'short', expected 6 to 50 characters"),
+        ({"licenses": []}, "licenses is [], expected exactly one"),
+        ({"licenses": [{"name": "CC0-1.0"}, {"name": "other"}]}, "expected exactly one"),
+        ({"licenses": [{}]}, "the licence is {}, expected a name"),
+        ({"subtitle": "too short"}, "subtitle has 9 characters, expected 20 to 80"),
+    ],
+)
+def test_metadata_that_kaggle_refuses_is_told(weights, change, message):
+    path = weights / "dataset-metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    (fault,) = find_dataset_faults(weights)
+    assert message in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("weights.zip", b"", "is an archive, which Kaggle unpacks"),
+        ("kit.tar.gz", b"", "is an archive, which Kaggle unpacks"),
+        ("weights.pt", b"PK\x03\x04", "begins like a zip file, so that Kaggle unpacks it; save weights as"),
+    ],
+)
+def test_files_that_kaggle_unpacks_are_told(weights, name, content, message):
+    (weights / name).write_bytes(content)
+
+    (fault,) = find_dataset_faults(weights)
+    assert name in fault
+    assert message in fault
+
+
+def test_metadata_that_is_missing_or_no_json_is_told(weights):
+    (weights / "dataset-metadata.json").write_text("{")
+    assert "is not JSON" in find_dataset_faults(weights)[0]
+    shutil.copyfile(weights / "README.md", weights / "dataset-metadata.json")
+    assert "is not JSON" in find_dataset_faults(weights)[0]
+    (weights / "dataset-metadata.json").unlink()
+    assert "cannot be read" in find_dataset_faults(weights)[0]
+
+
+def test_a_slug_that_kaggle_refuses_is_not_written(tmp_path):
+    with pytest.raises(DatasetError, match="expected OWNER/SLUG"):
+        write_dataset_files(tmp_path, "no_underscore", "Made up.")
+    assert list(tmp_path.iterdir()) == []
