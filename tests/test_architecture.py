@@ -35,7 +35,8 @@ ROOMS = {
     "training": Room({"competition", "data", "models"}, TABLES | NETWORKS | {"matplotlib", "tqdm"}),
     "inference": Room({"competition", "data", "models"}, TABLES | NETWORKS | {"tqdm"}),
     "shipping": Room(
-        {"competition", "data", "models", "inference"}, TABLES | NETWORKS | {"nbformat", "nbclient", "kaggle"}
+        {"competition", "data", "models", "inference"},
+        TABLES | NETWORKS | {"nbformat", "nbclient", "kaggle", "packaging"},
     ),
     "report": Room({"competition", "data"}, TABLES | {"matplotlib"}),
     # lazily, which test_package.py sees to

@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import sysconfig
@@ -122,7 +123,7 @@ def _check_imports(modules: list[str], wheels: list[dict[str, Any]]) -> None:
     importlib.invalidate_caches()
     for module in modules:
         try:
-            importlib.import_module(module)
+            pkgutil.resolve_name(module)
         except ImportError as error:
             raise WheelsError(
                 f"the wheels are installed, but `import {module}` fails: {error}. The notebook's image has changed: "
