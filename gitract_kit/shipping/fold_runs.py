@@ -101,7 +101,7 @@ class _Queue:
                 time.sleep(self.poll_s)
             self._look_at_what_runs()
         if self.faults:
-            raise KaggleError("\n".join([f"{len(self.faults)} folds failed:", *self.faults]))
+            raise KaggleError("\n".join(["not all folds came through:", *self.faults]))
         return self.pushed
 
     def _push_what_fits(self) -> None:

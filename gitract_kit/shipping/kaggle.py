@@ -28,6 +28,7 @@ from gitract_kit.shipping.preflight import Parcel, check_dataset, check_kernel
 
 __all__ = [
     "Pushed",
+    "check_submission_request",
     "packed_dataset",
     "packed_kernel",
     "push_dataset",
@@ -68,7 +69,7 @@ def packed_kernel(
 ) -> Iterator[Parcel]:
     """Yield the checked kernel of ``folder`` in a temporary folder, as `push_kernel` would send it."""
     with tempfile.TemporaryDirectory(prefix="gitract-kernel-") as place:
-        parcel = check_kernel(render_kernel(folder, place, owner=owner, fold=fold))
+        parcel = check_kernel(render_kernel(folder, place, owner=owner, fold=fold), original=folder)
         known = {KERNEL_METADATA, *(path.name for path in parcel.sent)}
         stays = sorted(path.name for path in Path(folder).iterdir() if path.name not in known)
         yield dataclasses.replace(parcel, stays=tuple(stays))
@@ -91,7 +92,7 @@ def packed_dataset(
             if path.name != DATASET_METADATA:
                 (Path(place) / path.name).symlink_to(path.absolute())
         write_text_atomic(Path(place) / DATASET_METADATA, json.dumps(named, indent=2) + "\n")
-        yield check_dataset(place, dir_mode=dir_mode)
+        yield check_dataset(place, dir_mode=dir_mode, original=folder)
 
 
 def push_dataset(
@@ -160,9 +161,7 @@ def push_submission(
 
     The version must have run to its end: Kaggle runs it once more, on the hidden test.
     """
-    faults = list(_find_submission_faults(competition, kernel, version, message))
-    if faults:
-        raise PushError("nothing was submitted: " + "; ".join(faults))
+    check_submission_request(competition, kernel, version, message)
     about = f"submission of {kernel} version {version}"
     answer = ask_kaggle(
         "submit",
@@ -179,6 +178,13 @@ def push_submission(
         raise refusal(words, about) if words else _not_understood(about, answer)
     url = f"https://www.kaggle.com/competitions/{competition}/submissions"
     return Pushed(f"submission {answer.get('ref', '')}".rstrip(), url, None, (words,) if words else ())
+
+
+def check_submission_request(competition: str, kernel: str, version: int, message: str) -> None:
+    """Raise a `PushError` that lists what is wrong with a submission before Kaggle is asked."""
+    faults = list(_find_submission_faults(competition, kernel, version, message))
+    if faults:
+        raise PushError("nothing was submitted: " + "; ".join(faults))
 
 
 def _find_submission_faults(competition: str, kernel: str, version: int, message: str) -> Iterator[str]:

@@ -71,8 +71,13 @@ class Parcel:
         return "\n".join(lines)
 
 
-def check_dataset(folder: str | Path, *, dir_mode: str = "skip") -> Parcel:
-    """Return what a push of the dataset in ``folder`` would send; a `PushError` lists every fault there is."""
+def check_dataset(
+    folder: str | Path, *, dir_mode: str = "skip", original: str | Path | None = None
+) -> Parcel:
+    """Return what a push of the dataset in ``folder`` would send; a `PushError` lists every fault there is.
+
+    ``original`` is the folder that messages name, where ``folder`` is a rendered copy of it.
+    """
     if dir_mode not in DIR_MODES:
         raise PushError(f"-r is {dir_mode!r}, expected zip or tar")
     folder = Path(folder)
@@ -84,7 +89,7 @@ def check_dataset(folder: str | Path, *, dir_mode: str = "skip") -> Parcel:
         *_find_content_faults(sent, dir_mode),
         *_find_credential_faults(folder, there),
     ]
-    _refuse("dataset", folder, faults)
+    _refuse("dataset", original or folder, faults)
     return Parcel(
         "dataset",
         metadata["id"],
@@ -96,7 +101,7 @@ def check_dataset(folder: str | Path, *, dir_mode: str = "skip") -> Parcel:
     )
 
 
-def check_kernel(folder: str | Path) -> Parcel:
+def check_kernel(folder: str | Path, *, original: str | Path | None = None) -> Parcel:
     """The same for the kernel in ``folder``: its metadata, its code file, and nothing beside them."""
     folder = Path(folder)
     metadata = read_metadata(folder, KERNEL_METADATA)
@@ -107,7 +112,7 @@ def check_kernel(folder: str | Path) -> Parcel:
         *_find_code_file_faults(code),
         *_find_credential_faults(folder, there),
     ]
-    _refuse("kernel", folder, faults)
+    _refuse("kernel", original or folder, faults)
     stays = tuple(path.name for path in there if path.name not in (code.name, KERNEL_METADATA))
     return Parcel("kernel", metadata["id"], metadata["title"], folder, (code,), stays, _describe(metadata))
 
@@ -124,10 +129,11 @@ def _describe(metadata: dict) -> tuple[str, ...]:
     )
 
 
-def _refuse(kind: str, folder: Path, faults: list[str]) -> None:
+def _refuse(kind: str, folder: str | Path, faults: list[str]) -> None:
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
-        raise PushError(f"the {kind} in {folder} was not pushed, {len(faults)} faults:{listed}")
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise PushError(f"the {kind} in {folder} was not pushed, {count}:{listed}")
 
 
 def _find_content_faults(sent: tuple[Path, ...], dir_mode: str) -> Iterator[str]:

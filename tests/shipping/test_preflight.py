@@ -353,6 +353,17 @@ def test_written_metadata_makes_a_dataset_for_whoever_pushes_it(tmp_path: Path):
     assert "your-kaggle-name" in (folder / "dataset-metadata.json").read_text()
 
 
+def test_a_rendered_dataset_is_searched_through_its_links_and_named_by_its_own_folder(tmp_path: Path):
+    folder = write_dataset(tmp_path / "weights", id="your-kaggle-name/gitract-weights")
+    (folder / "run").mkdir()
+    (folder / "run" / "model.pt").write_bytes(b"")
+    with (
+        pytest.raises(PushError, match=rf"the dataset in {folder} was not pushed, 1 fault:\n  - model.pt: "),
+        packed_dataset(folder, owner="alice", dir_mode="zip"),
+    ):
+        pass
+
+
 def test_metadata_that_kaggle_would_refuse_is_not_written(tmp_path: Path):
     with pytest.raises(PushError, match="was not written: the dataset's slug has 3 characters"):
         write_dataset_metadata(tmp_path, "abc", title="long enough")

@@ -494,7 +494,7 @@ def test_a_fold_that_fails_does_not_keep_the_others_back(
     open_account: Callable[..., Account], tmp_path: Path
 ):
     account = open_account(fails=FOLDS[1])
-    with pytest.raises(KaggleError, match=f"1 folds failed:\nkernel {FOLDS[1]} ERROR"):
+    with pytest.raises(KaggleError, match=f"not all folds came through:\nkernel {FOLDS[1]} ERROR"):
         push_folds(KERNELS / "train", range(4), owner="alice", wait=True, output=tmp_path, poll_s=0)
     assert sorted(account.ended) == FOLDS[:4]
     assert len(list(tmp_path.iterdir())) == 4
