@@ -96,6 +96,34 @@ def test_plateau_lowers_the_rate_once_the_patience_is_over():
     assert rates == [0.08] * 6 + [0.04] * 3
 
 
+@pytest.mark.parametrize("name", ["cosine", "one-cycle", "plateau"])
+def test_a_schedule_goes_on_from_its_state(name):
+    settings = TrainingSettings(schedule=name, epochs=8, plateau_patience=2)
+    scores = [0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
+
+    def create():
+        optimizer = create_optimizer([nn.Parameter(torch.zeros(1))], settings)
+        return optimizer, Schedule(optimizer, settings, steps_per_epoch=3)
+
+    def rates(optimizer, schedule, scores):
+        for score in scores:
+            for _ in range(3):
+                yield optimizer.param_groups[0]["lr"]
+                optimizer.step()
+                schedule.after_step()
+            schedule.after_epoch(score)
+
+    unbroken = list(rates(*create(), scores))
+    optimizer, schedule = create()
+    first = list(rates(optimizer, schedule, scores[:3]))
+    again, resumed = create()
+    again.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(schedule.state_dict())
+
+    assert first + list(rates(again, resumed, scores[3:])) == unbroken
+    assert len(set(unbroken)) > 1
+
+
 def test_a_mix_follows_seed_epoch_and_step_alone():
     images, masks = torch.rand(6, 3, 16, 16), torch.rand(6, 2, 16, 16)
     settings = TrainingSettings(mixup=0.5, cutmix=0.5)
@@ -213,6 +241,20 @@ def test_the_average_of_the_last_epochs_is_scored_and_kept(
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, (ends[1][name] + ends[2][name]) / 2)
     assert pd.read_csv(tmp_path / "fold_0" / "metrics.csv")["epoch"].tolist() == [1, 2, 3, 4]
+
+
+def test_the_average_of_epochs_has_statistics_of_its_own(work, small_settings, tmp_path, monkeypatch):
+    def create(_, *, in_channels, classes):
+        return nn.Sequential(nn.Conv2d(in_channels, classes, 1), nn.BatchNorm2d(classes))
+
+    monkeypatch.setattr(trainer, "create_model", create)
+    scores_of(monkeypatch, [0.2, 0.3, 0.6])
+    settings = recipe(small_settings, batch_size=4, samples_per_epoch=8, epochs=2, swa_epochs=1)
+
+    _, weights = train(work, tmp_path, settings)
+
+    # of one pass over two batches, not of the two epochs
+    assert weights["1.num_batches_tracked"] == 2
 
 
 RECIPES = {
