@@ -96,10 +96,12 @@ def _read_unpacked(folder: Path, wheel: dict[str, Any]) -> dict[str, bytes]:
             f"{folder} lacks {wheel['file']}, and no folder of it holds {info}: upload the folder that "
             "`gitract wheels` wrote again, whole"
         )
-    root = found[0].parent
-    record = (found[0] / "RECORD").read_bytes()
-    if sha256(record).hexdigest() != wheel["record_sha256"]:
-        raise WheelsError(f"{found[0] / 'RECORD'} is not that of the wheel that was made; upload it again")
+    # wheels of one package for several Pythons unpack to the same name
+    records = {(place / "RECORD").read_bytes(): place.parent for place in found}
+    record = next((one for one in records if sha256(one).hexdigest() == wheel["record_sha256"]), None)
+    if record is None:
+        raise WheelsError(f"{found[0] / 'RECORD'} is not that of {wheel['file']}: upload it again")
+    root = records[record]
     contents = {f"{info}/RECORD": record}
     for name, digest, _ in csv.reader(io.StringIO(record.decode())):
         if digest:

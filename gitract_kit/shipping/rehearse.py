@@ -19,9 +19,9 @@ from pathlib import Path
 from gitract_kit.errors import DatasetError
 from gitract_kit.shipping.acts import Act, Limits, play_act
 from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
-from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, judge_act, read_hidden_test
+from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, HiddenTest, judge_act, read_hidden_test
 
-__all__ = ["Limits", "Rehearsal", "rehearse"]
+__all__ = ["Limits", "Rehearsal", "default_acts", "rehearse"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def rehearse(
     limits: Limits | None = None,
     environment: Mapping[str, str] | None = None,
     acts: Sequence[Act] | None = None,
+    hidden: HiddenTest | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Rehearsal:
     """Execute the notebook of ``kernel`` in every way that Kaggle does, and return what would come of it there.
@@ -104,7 +105,8 @@ def rehearse(
     order, ``wheels`` as the one whose name ends in ``wheels``; without them the present package is used.
     ``python`` runs the notebook, a fresh environment's say; None takes the present environment, and what
     the notebook installs goes to a folder of its own. ``out`` must be new. ``acts`` are the hidden rerun and
-    the first save in both mount layouts, unless named. ``progress`` is told each act as it begins.
+    the first save in both mount layouts, unless named; ``hidden`` grades instead of ``competition`` and ``truth``.
+    ``progress`` is told each act as it begins.
 
     A notebook that fails is no error: the verdict says it. Materials that are not there are a `DatasetError`.
     """
@@ -114,7 +116,7 @@ def rehearse(
     read_kernel_metadata(kernel)
     _check_out(out, materials)
     limits = limits or Limits()
-    hidden = read_hidden_test(competition, truth)
+    hidden = hidden or read_hidden_test(competition, truth)
     reports = []
     for act in acts or default_acts():
         progress(str(act))

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from gitract_kit.errors import BundleError, DatasetError
-from gitract_kit.shipping.dataset import DATASET_METADATA, find_dataset_faults
+from gitract_kit.shipping.dataset import README
 from gitract_kit.shipping.install_wheels import LOCK
 from gitract_kit.shipping.install_wheels import MANIFEST as WHEELS_MANIFEST
+from gitract_kit.shipping.kaggle_metadata import DATASET_METADATA
 from gitract_kit.shipping.manifest import MANIFEST as BUNDLE_MANIFEST
 from gitract_kit.shipping.manifest import read_json, read_manifest
 
 __all__ = ["VerifyReport", "verify_folder"]
 
 _CHUNK = 2**20
-_BESIDE = (DATASET_METADATA, "README.md")
+_BESIDE = (DATASET_METADATA, README)
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def verify_folder(folder: str | Path) -> VerifyReport:
     """Return what ``folder`` holds once every file listed in it is there with the sha256 it was written with.
 
     A bundle has ``bundle.json``, a set of wheels ``wheels.json``. No weights are loaded. A `BundleError` or
-    `DatasetError` tells all faults, each with its file: missing, altered and unlisted files, and where the folder is to
-    be uploaded (it has ``dataset-metadata.json``) what Kaggle would refuse or drop.
+    `DatasetError` tells all faults, each with its file: missing, altered and unlisted files. What Kaggle
+    would refuse is `check_dataset`'s business.
     """
     folder = Path(folder)
     if (folder / BUNDLE_MANIFEST).is_file():
@@ -61,7 +62,6 @@ def verify_folder(folder: str | Path) -> VerifyReport:
     faults = [
         *_file_faults(folder, listed),
         *_unlisted(folder, {*listed, *own, *_BESIDE}),
-        *(find_dataset_faults(folder) if (folder / DATASET_METADATA).is_file() else ()),
     ]
     if faults:
         raise error("; ".join(faults))

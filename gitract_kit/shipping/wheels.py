@@ -29,7 +29,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-import gitract_kit
 from gitract_kit.errors import DatasetError, GitractError, SettingsError
 from gitract_kit.files import write_text_atomic
 from gitract_kit.shipping.dataset import write_dataset_files
@@ -141,7 +140,7 @@ def create_wheels(out: str | Path, pythons: Sequence[str], *, source: str | Path
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
         folder = Path(place) / "wheels"
         folder.mkdir()
-        own = _build_own(Path(source) if source else Path(gitract_kit.__file__).parents[1], folder)
+        own = _build_own(Path(source) if source else Path(__file__).parents[2], folder)
         wheels = _collect(own, folder, pythons, image)
         _write_about(folder, wheels, pythons, image)
         if out.exists():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from gitract_kit.errors import BundleError, DatasetError
-from gitract_kit.shipping.dataset import find_dataset_faults, write_dataset_files
+from gitract_kit.errors import BundleError, DatasetError, PushError
+from gitract_kit.shipping.dataset import describe_bundle, write_dataset_files
+from gitract_kit.shipping.preflight import check_dataset
 from gitract_kit.shipping.verify import verify_folder
 
 
@@ -107,60 +107,17 @@ def test_another_folder_is_refused(tmp_path):
         verify_folder(tmp_path)
 
 
-def test_what_an_upload_would_drop_or_unpack_is_told(weights):
-    (weights / "more").mkdir()
-    with pytest.raises(BundleError, match="more is a folder, which the upload drops"):
-        verify_folder(weights)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"id": "gitract-weights"}, "id is 'gitract-weights', expected OWNER/SLUG"),
-        ({"id": "me/five5"}, "6 to 50 characters"),
-        ({"id": "me/with_underscore"}, "expected OWNER/SLUG"),
-        ({"id": f"me/{'x' * 51}"}, "6 to 50 characters"),
-        ({"title": "short"}, "title is 'short', expected 6 to 50 characters"),
-        ({"licenses": []}, "licenses is [], expected exactly one"),
-        ({"licenses": [{"name": "CC0-1.0"}, {"name": "other"}]}, "expected exactly one"),
-        ({"licenses": [{}]}, "the licence is {}, expected a name"),
-        ({"subtitle": "too short"}, "subtitle has 9 characters, expected 20 to 80"),
-    ],
-)
-def test_metadata_that_kaggle_refuses_is_told(weights, change, message):
+def test_a_bundle_becomes_a_dataset_that_kaggle_takes(weights):
+    describe_bundle(weights)
     path = weights / "dataset-metadata.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(path.read_text().replace("your-kaggle-name", "someone"))
 
-    (fault,) = find_dataset_faults(weights)
-    assert message in fault
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("weights.zip", b"", "is an archive, which Kaggle unpacks"),
-        ("kit.tar.gz", b"", "is an archive, which Kaggle unpacks"),
-        ("weights.pt", b"PK\x03\x04", "begins like a zip file, so that Kaggle unpacks it; save weights as"),
-    ],
-)
-def test_files_that_kaggle_unpacks_are_told(weights, name, content, message):
-    (weights / name).write_bytes(content)
-
-    (fault,) = find_dataset_faults(weights)
-    assert name in fault
-    assert message in fault
-
-
-def test_metadata_that_is_missing_or_no_json_is_told(weights):
-    (weights / "dataset-metadata.json").write_text("{")
-    assert "is not JSON" in find_dataset_faults(weights)[0]
-    shutil.copyfile(weights / "README.md", weights / "dataset-metadata.json")
-    assert "is not JSON" in find_dataset_faults(weights)[0]
-    (weights / "dataset-metadata.json").unlink()
-    assert "cannot be read" in find_dataset_faults(weights)[0]
+    assert check_dataset(weights).id == "someone/gitract-weights"
+    assert "| fold_1.safetensors | segment | 1 | 1 | unknown |" in (weights / "README.md").read_text()
+    verify_folder(weights)
 
 
 def test_a_slug_that_kaggle_refuses_is_not_written(tmp_path):
-    with pytest.raises(DatasetError, match="expected OWNER/SLUG"):
+    with pytest.raises(PushError, match="no_underscore"):
         write_dataset_files(tmp_path, "no_underscore", "Made up.")
     assert list(tmp_path.iterdir()) == []
