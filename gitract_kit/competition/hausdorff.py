@@ -3,12 +3,12 @@
 Three facts make it quick. A voxel of both masks has distance 0. The voxel of a mask that is nearest to a voxel
 outside lies on the mask's surface: from any other, one step towards that voxel stays inside and is closer. And
 only the farthest voxel counts: once one is known to be so far away, all that have some voxel of the other mask
-within that distance are out, and for nearly all of them a few looks around find one.
+within that distance are out. The ways from a few voxels to the other mask are tried on all the others, and what
+is left is asked of a k-d tree.
 """
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property
 
 import numpy as np
@@ -19,17 +19,13 @@ from gitract_kit.errors import InputError
 __all__ = ["as_masks", "hausdorff_distance", "hausdorff_within"]
 
 _Box = tuple[slice, slice, slice]
+_NO_WAYS = np.empty((0, 3), dtype=np.int64)
 
+_SAMPLE = 192  # voxels whose distances set the bar, and whose ways to the other mask are tried on the others
 _FEW = 2_000  # voxels that the tree answers for sooner than they are thinned out
 _MANY = 2**18  # voxels that are first thinned out by what is known of their neighbours
 _RUN = 64  # of them that share one answer
-_SAMPLE = 256  # voxels whose distance sets the bar for all others
 _LEAF = 64  # few questions are asked of each tree: cheap to build beats quick to ask
-
-# To the 26 neighbours, at the full radius and at 0.6 of it: thin organs are stepped over at one length.
-_DIRECTIONS = np.array([step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)], dtype=float)
-_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
-_REACHES = np.concatenate([_DIRECTIONS, 0.6 * _DIRECTIONS])
 
 
 def hausdorff_distance(mask_true: np.ndarray, mask_pred: np.ndarray) -> float:
@@ -50,8 +46,8 @@ def hausdorff_within(mask_true: np.ndarray, mask_pred: np.ndarray, extent: tuple
     if box_true is None or box_pred is None:
         return float("nan") if box_true is box_pred else 1.0
     steps = 1.0 / np.array(extent)
-    distance = _Target(mask_pred, box_pred, steps).farthest_of(mask_true, box_true, at_least=0.0)
-    distance = _Target(mask_true, box_true, steps).farthest_of(mask_pred, box_pred, at_least=distance)
+    distance, ways = _Target(mask_pred, box_pred, steps).farthest_of(mask_true, box_true, 0.0, _NO_WAYS)
+    distance, _ = _Target(mask_true, box_true, steps).farthest_of(mask_pred, box_pred, distance, -ways)
     return distance / 3**0.5
 
 
@@ -94,40 +90,48 @@ def _bounding_box(mask: np.ndarray) -> _Box | None:
 
 
 class _Target:
-    """A mask to measure distances to; voxels are flat places in its volume."""
+    """A mask to measure distances to.
+
+    Voxels are flat places in its volume. A way is an offset ``(z, y, x)``, none longer than the distance that
+    is known by then: a voxel whose way ends in the mask cannot be farther, and need not be asked about.
+    """
 
     def __init__(self, mask: np.ndarray, box: _Box, steps: np.ndarray) -> None:
         self._mask, self._box, self._steps = mask, box, steps
 
-    def farthest_of(self, source: np.ndarray, box: _Box, at_least: float) -> float:
-        """The largest distance of a voxel of ``source``, which ``box`` holds, or ``at_least`` where that is larger."""
+    def farthest_of(
+        self, source: np.ndarray, box: _Box, at_least: float, ways: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """The largest distance of a voxel of ``source``, or ``at_least`` where that is larger, and ways so long."""
         voxels = _places_of(source[box] & ~self._mask[box], box, source.shape)
         if voxels.size <= _MANY:
-            voxels = self._beyond(at_least, voxels, box)
+            voxels = self._beyond(ways, voxels, box)
         if not voxels.size:
-            return at_least
-        at_least = self._farthest(voxels[:: voxels.size // _SAMPLE + 1], at_least)
+            return at_least, ways
+        distances, ways = self._ask(voxels[:: voxels.size // _SAMPLE + 1])
+        at_least = max(at_least, float(distances.max()))
+        ways = ways[np.argsort(-distances, kind="stable")]
         if voxels.size > _MANY:
-            voxels, at_least = self._worth_asking(voxels, at_least)
-        return self._farthest(self._beyond(at_least, voxels, box), at_least)
+            voxels, at_least = self._thin_out(voxels, at_least)
+        distances, last_ways = self._ask(self._beyond(ways, voxels, box))
+        # the very longest first: it is the way back that the other mask's voxels most need
+        ways = np.concatenate([last_ways[distances.argsort()[-1:]], ways])
+        return float(distances.max(initial=at_least)), ways
 
-    def _beyond(self, radius: float, voxels: np.ndarray, box: _Box) -> np.ndarray:
-        """``voxels``, all in ``box``, without nearly all of those that have a target voxel within ``radius``."""
-        if voxels.size < _FEW or radius == 0.0:
+    def _beyond(self, ways: np.ndarray, voxels: np.ndarray, box: _Box) -> np.ndarray:
+        """``voxels``, all of them in ``box``, without those that one of the ways leads into the mask."""
+        if voxels.size < _FEW:
             return voxels
-        # an offset that leads out of the volume is cut short, and is within the radius all the more
+        # a way that leads out of the volume is cut short, and is within the distance all the more
         room_before = [-side.start for side in box]
         room_behind = [length - side.stop for side, length in zip(box, self._mask.shape, strict=True)]
-        offsets = np.clip(
-            np.trunc(_REACHES * radius / self._steps).astype(np.int64), room_before, room_behind
-        )
         strides = (self._mask.shape[1] * self._mask.shape[2], self._mask.shape[2], 1)
         flat_mask = self._mask.ravel()
-        for offset in dict.fromkeys((offsets @ strides).tolist()):
+        for offset in dict.fromkeys((np.clip(ways, room_before, room_behind) @ strides).tolist()):
             voxels = voxels[~flat_mask[voxels + offset]]
         return voxels
 
-    def _worth_asking(self, voxels: np.ndarray, at_least: float) -> tuple[np.ndarray, float]:
+    def _thin_out(self, voxels: np.ndarray, at_least: float) -> tuple[np.ndarray, float]:
         """``voxels`` without the neighbours of those that are nearer than ``at_least`` by more than their spread.
 
         Also the distance known by then. In pieces, so that millions of voxels need no memory to speak of.
@@ -137,23 +141,29 @@ class _Target:
             piece = voxels[first : first + _MANY]
             middles = np.minimum(np.arange(_RUN // 2, piece.size + _RUN // 2, _RUN), piece.size - 1)
             runs = np.minimum(np.arange(piece.size) // _RUN, middles.size - 1)
-            positions = self._positions(piece)
+            positions = self._coordinates(piece) * self._steps
             spread = np.linalg.norm(positions - positions[middles[runs]], axis=1)
-            distances = self._tree.query(positions[middles])[0]
+            distances, _ = self._ask(piece[middles])
             at_least = max(at_least, float(distances.max()))
             kept.append(piece[distances[runs] + spread > at_least])
         return np.concatenate(kept), at_least
 
-    def _farthest(self, voxels: np.ndarray, at_least: float) -> float:
-        return float(self._tree.query(self._positions(voxels))[0].max(initial=at_least))
+    def _ask(self, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance of each voxel to the mask, and its way there."""
+        coordinates = self._coordinates(voxels)
+        distances, nearest = self._tree.query(coordinates * self._steps)
+        return distances, self._surface[nearest] - coordinates
+
+    @cached_property
+    def _surface(self) -> np.ndarray:
+        return self._coordinates(_surface_of(self._mask, self._box))
 
     @cached_property
     def _tree(self) -> KDTree:
-        surface = self._positions(_surface_of(self._mask, self._box))
-        return KDTree(surface, leafsize=_LEAF, balanced_tree=False, compact_nodes=False)
+        return KDTree(self._surface * self._steps, leafsize=_LEAF, balanced_tree=False, compact_nodes=False)
 
-    def _positions(self, voxels: np.ndarray) -> np.ndarray:
-        return np.column_stack(np.unravel_index(voxels, self._mask.shape)) * self._steps
+    def _coordinates(self, voxels: np.ndarray) -> np.ndarray:
+        return np.column_stack(np.unravel_index(voxels, self._mask.shape))
 
 
 def _surface_of(mask: np.ndarray, box: _Box) -> np.ndarray:
