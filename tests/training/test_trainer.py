@@ -54,7 +54,9 @@ def test_the_json_beside_the_weights_rebuilds_the_network(run):
 
 
 def test_training_lowers_the_loss(work, small_settings, tmp_path):
-    settings = replace(small_settings, training=replace(small_settings.training, epochs=12, warmup_epochs=0.5))
+    settings = replace(
+        small_settings, training=replace(small_settings.training, epochs=12, warmup_epochs=0.5)
+    )
 
     train_fold(work, tmp_path, settings, 0, progress=False)
 
