@@ -32,8 +32,8 @@ _REFUSED = {
     413: "too large for Kaggle: move data into a dataset of its own",
 }
 _PHRASES = {
-    "session count": "wait until a session ends, or stop one at https://www.kaggle.com/code (with --fold and --wait the "
-    "kit waits by itself); a session that was just stopped counts for some minutes",
+    "session count": "wait until a session ends, or stop one at https://www.kaggle.com/code (with --fold and "
+    "--wait the kit waits by itself); a session that was just stopped counts for some minutes",
     "in use by a dataset": "to send a new version of that dataset give -m 'what changed'; otherwise choose another id",
     "already in use": "choose another slug and title, or push under the id that the kernel has on Kaggle",
     "already exists": "choose another slug and title; for a new version of a dataset give -m 'what changed'",
