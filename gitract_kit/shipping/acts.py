@@ -136,7 +136,8 @@ def _collect(act: Act, folder: Path, run: WatchedRun, changed: tuple[str, ...]) 
         tuple(f"{attempt['host']} ({attempt['event']})" for attempt in attempts),
         bool(namespace_command()),
         bool(outcome.get("read_only")),
-        changed,
+        # what was locked, only others can have changed
+        () if outcome.get("read_only") else changed,
     )
 
 

@@ -11,13 +11,13 @@ OUT/
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gitract_kit.errors import DatasetError
 from gitract_kit.shipping.acts import Act, Limits, play_act
+from gitract_kit.shipping.fresh_environment import create_fresh_environment
 from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
 from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, HiddenTest, judge_act, read_hidden_test
 
@@ -91,7 +91,7 @@ def rehearse(
     *,
     wheels: Path | None = None,
     truth: Path | None = None,
-    python: Path | None = None,
+    fresh: bool = False,
     limits: Limits | None = None,
     environment: Mapping[str, str] | None = None,
     acts: Sequence[Act] | None = None,
@@ -103,10 +103,10 @@ def rehearse(
     ``competition`` stands for the hidden test (`gitract phantom` makes one); ``truth`` is its solution, None looks for
     ``solution.csv`` beside the folder. ``bundle``, or several, are mounted as the kernel's dataset sources in their
     order, ``wheels`` as the one whose name ends in ``wheels``; without them the present package is used.
-    ``python`` runs the notebook, a fresh environment's say; None takes the present environment, and what
-    the notebook installs goes to a folder of its own. ``out`` must be new. ``acts`` are the hidden rerun and
-    the first save in both mount layouts, unless named; ``hidden`` grades instead of ``competition`` and ``truth``.
-    ``progress`` is told each act as it begins.
+    With ``fresh`` each act runs in a new virtual environment of the image's packages alone, which needs ``wheels``;
+    otherwise in the present one, and what the notebook installs goes to a folder of its own. ``out`` must be new.
+    ``acts`` are the hidden rerun and the first save in both mount layouts, unless named; ``hidden`` grades instead of
+    ``competition`` and ``truth``; ``progress`` is told each act as it begins.
 
     A notebook that fails is no error: the verdict says it. Materials that are not there are a `DatasetError`.
     """
@@ -114,16 +114,19 @@ def rehearse(
     materials = Materials(competition, bundles, kernel, wheels)
     materials.check()
     read_kernel_metadata(kernel)
+    if fresh and wheels is None:
+        raise DatasetError("a fresh environment lacks the kit: name the wheels that `gitract wheels` made")
     _check_out(out, materials)
     limits = limits or Limits()
     hidden = hidden or read_hidden_test(competition, truth)
     reports = []
     for act in acts or default_acts():
         progress(str(act))
+        python = create_fresh_environment((out / "python" / act.name).resolve()) if fresh else None
         played = play_act(act, materials, out / act.name, limits, python=python, environment=environment)
         reports.append(judge_act(played, hidden, limits))
     _link_first(out, reports[0])
-    return Rehearsal(tuple(reports), _describe_packages(python, wheels))
+    return Rehearsal(tuple(reports), _describe_packages(fresh, wheels))
 
 
 def default_acts() -> list[Act]:
@@ -145,9 +148,11 @@ def _link_first(out: Path, report: ActReport) -> None:
     (out / "working").symlink_to(Path(report.played.act.name) / "working", target_is_directory=True)
 
 
-def _describe_packages(python: Path | None, wheels: Path | None) -> str:
-    installed = f"and the wheels of {wheels}" if wheels else "no wheels: their installation is not rehearsed"
-    return f"those of {python or sys.executable}, {installed}"
+def _describe_packages(fresh: bool, wheels: Path | None) -> str:
+    where = "a fresh environment of the image's packages" if fresh else "the present environment"
+    return (
+        f"{where}, {f'and the wheels of {wheels}' if wheels else 'without wheels: no installation rehearsed'}"
+    )
 
 
 def _describe(report: ActReport) -> str:

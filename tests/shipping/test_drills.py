@@ -1,0 +1,100 @@
+"""The rehearsal of the real notebook, and the verdict on each thing that goes wrong on Kaggle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.shipping import install_wheels
+from gitract_kit.shipping.drills import DRILLS, run_drill
+from gitract_kit.shipping.fresh_environment import create_fresh_environment
+from gitract_kit.shipping.mounts import Materials
+from gitract_kit.shipping.rehearse import rehearse
+
+KERNEL = Path(__file__).resolve().parents[2] / "kernels" / "inference"
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A set as `gitract wheels` lays it out, of wheels that no drill comes to install."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    entries = []
+    for name in ("gitract_kit-0.1.0", "segmentation_models_pytorch-0.6.0"):
+        (folder / f"{name}-py3-none-any.whl").write_bytes(b"PK")
+        about = {"file": f"{name}-py3-none-any.whl", "distribution": name, "sha256": "", "record_sha256": ""}
+        entries.append({**about, "pythons": ["3.11", "3.12", "3.13"]})
+    manifest = {"pythons": ["3.11", "3.12", "3.13"], "imports": [], "wheels": entries[::-1]}
+    (folder / "wheels.json").write_text(json.dumps(manifest))
+    shutil.copyfile(install_wheels.__file__, folder / "install.py")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRILLS)
+def test_a_drill_is_judged_rightly(name, phantom, bundle, wheels, tmp_path):
+    about_wheels = wheels if name.startswith("wheel") else None
+    report = run_drill(name, Materials(phantom.root, (bundle,), KERNEL, about_wheels), tmp_path / "out")
+
+    assert report.right, report
+    assert report.rehearsal.scored is (name in ("sample-reordered", "time-short"))
+    assert "\n" not in str(report)
+
+
+@pytest.mark.slow
+def test_the_notebook_passes_in_both_layouts_and_both_saves(phantom, bundle, tmp_path):
+    result = rehearse(phantom.root, bundle, KERNEL, tmp_path / "out")
+
+    assert result.scored, result
+    assert [report.fault for report in result.reports] == [None] * 4
+    assert result.verdict.startswith("would have been scored, 0.")
+    assert "nothing tried it" in str(result)
+    assert "50 cases take" in str(result)
+
+
+def test_drills_spoil_copies_alone(phantom, bundle, wheels, tmp_path):
+    def contents(folder: Path) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    materials = Materials(phantom.root, (bundle,), KERNEL, wheels)
+    before = [contents(folder) for folder in (phantom.root, bundle, wheels)]
+    for name, spoil in DRILLS.items():
+        (tmp_path / name).mkdir()
+        spoil(materials, tmp_path / name)
+
+    assert [contents(folder) for folder in (phantom.root, bundle, wheels)] == before
+
+
+def test_a_drill_that_is_none_and_wheels_that_are_not_there_are_refused(phantom, bundle, tmp_path):
+    materials = Materials(phantom.root, (bundle,), KERNEL)
+    with pytest.raises(SettingsError, match="no drill is called 'fire'; there are wheel-missing, "):
+        run_drill("fire", materials, tmp_path / "one")
+    with pytest.raises(DatasetError, match="a drill of the wheels needs wheels"):
+        run_drill("wheel-missing", materials, tmp_path / "two")
+
+
+def test_a_fresh_environment_without_wheels_is_refused(phantom, bundle, tmp_path):
+    with pytest.raises(DatasetError, match="a fresh environment lacks the kit: name the wheels"):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", fresh=True)
+
+
+def test_a_fresh_environment_has_the_images_packages_and_not_what_travels(tmp_path):
+    python = create_fresh_environment(tmp_path / "fresh")
+    ask = (
+        "import importlib.util as u\n"
+        "names = 'torch cv2 timm pip ipykernel yaml gitract_kit segmentation_models_pytorch'\n"
+        "for name in names.split():\n"
+        "    print(name, u.find_spec(name) is not None)"
+    )
+    answer = subprocess.run(
+        [str(python), "-c", ask], capture_output=True, text=True, check=True, env={}, cwd=tmp_path
+    )
+
+    found = dict(line.split() for line in answer.stdout.splitlines())
+    assert found.pop("gitract_kit") == found.pop("segmentation_models_pytorch") == "False"
+    assert set(found.values()) == {"True"}
