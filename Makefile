@@ -12,7 +12,7 @@ ROOT := $(DEMO)/phantom/uw-madison-gi-tract-image-segmentation
 submission: $(INSTALLED)
 	rm -rf $(DEMO)
 	$(BIN)/gitract phantom $(DEMO)/phantom --seed 2022 --cases 1 --days 1 --test-cases 3
-	$(BIN)/gitract rehearse $(ROOT) --bundle weights/phantom --kernel kernels/inference -o $(DEMO)/kaggle
+	$(BIN)/gitract rehearse $(ROOT) --bundle weights/phantom --kernel kernels/inference --once -o $(DEMO)/kaggle
 	$(BIN)/gitract check $(DEMO)/kaggle/working/submission.csv --sample $(ROOT)/sample_submission.csv --root $(ROOT)
 	$(BIN)/gitract score $(DEMO)/kaggle/working/submission.csv --truth $(DEMO)/phantom/solution.csv --root $(ROOT)
 	$(BIN)/gitract report $(DEMO)/kaggle/working/submission.csv --truth $(DEMO)/phantom/solution.csv --root $(ROOT) -o $(DEMO)/report.html

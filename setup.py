@@ -27,10 +27,13 @@ REQUIREMENTS = [
     "tqdm>=4.66",
     "matplotlib>=3.8",
     "safetensors>=0.4.3",
+    "packaging>=23",
 ]
 # What executes the kernels' notebooks outside Kaggle.
 DEMO = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
-TEST = [*DEMO, "pytest>=8.0", "hypothesis>=6.100", "ruff>=0.6"]
+# The official client: what `gitract push` starts. It imports six without declaring it.
+KAGGLE = ["kaggle>=2.2", "six>=1.16"]
+TEST = [*DEMO, *KAGGLE, "pytest>=8.0", "hypothesis>=6.100", "ruff>=0.6"]
 BENCHMARK = ["monai>=1.3", "surface-distance>=0.1", "pycocotools>=2.0.7"]
 
 setup(
@@ -42,8 +45,8 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["gitract_kit", "gitract_kit.*"]),
-    package_data={"gitract_kit": ["presets/*.yaml", "report/page.*"]},
+    package_data={"gitract_kit": ["presets/*.yaml", "report/page.*", "shipping/*.json"]},
     install_requires=REQUIREMENTS,
-    extras_require={"demo": DEMO, "test": TEST, "benchmark": BENCHMARK},
+    extras_require={"demo": DEMO, "kaggle": KAGGLE, "test": TEST, "benchmark": BENCHMARK},
     entry_points={"console_scripts": ["gitract = gitract_kit.cli:main"]},
 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gitract_kit import __version__
+from gitract_kit.cli_kaggle import add_kaggle_verbs
 from gitract_kit.errors import GitractError
 
 __all__ = ["main"]
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(verbs)
     _add_score(verbs)
     _add_report(verbs)
-    _add_rehearse(verbs)
+    add_kaggle_verbs(verbs)
     _add_info(verbs)
     return parser
 
@@ -327,25 +328,6 @@ def _report(options: argparse.Namespace) -> None:
             options.source, options.truth, options.root, out, split=options.split, max_scans=options.max_scans
         )
     print(f"report       {path}")
-
-
-def _add_rehearse(verbs) -> None:
-    verb = verbs.add_parser("rehearse", help="run the inference notebook against a Kaggle-like input tree")
-    verb.add_argument(
-        "competition", type=Path, metavar="ROOT", help="a competition folder with a filled test/"
-    )
-    verb.add_argument("--bundle", type=Path, required=True, metavar="DIR")
-    verb.add_argument("--kernel", type=Path, default=Path("kernels/inference"), metavar="DIR")
-    verb.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder: input/ and working/"
-    )
-    verb.set_defaults(run=_rehearse)
-
-
-def _rehearse(options: argparse.Namespace) -> None:
-    from gitract_kit.shipping.rehearse import rehearse
-
-    print(rehearse(options.competition, options.bundle, options.kernel, options.out))
 
 
 def _add_info(verbs) -> None:

@@ -40,8 +40,9 @@ ROOMS = {
     ),
     "report": Room({"competition", "data"}, TABLES | {"matplotlib"}),
     # lazily, which test_package.py sees to
+    "cli_kaggle": Room({"shipping"}),
     "cli": Room(
-        {"competition", "data", "models", "training", "inference", "shipping", "report"},
+        {"cli_kaggle", "competition", "data", "models", "training", "inference", "shipping", "report"},
         TABLES | NETWORKS | {"tqdm"},
     ),
     "__main__": Room({"cli"}),
