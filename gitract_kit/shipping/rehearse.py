@@ -54,8 +54,8 @@ class Rehearsal:
             if report.fault:
                 return f"would NOT have been scored. {report.played.act}: {_one_line(report.fault)}"
         score = "" if self.score is None else f", {self.score:.4f} on this test set"
-        remarks = sum(len(report.remarks) for report in self.reports)
-        return f"would have been scored{score}" + (f" ({remarks} remarks above)" if remarks else "")
+        remarks = any(report.remarks for report in self.reports)
+        return f"would have been scored{score}" + (", with the remarks above" if remarks else "")
 
     def __str__(self) -> str:
         return "\n".join([*self._lines(), f"verdict      {self.verdict}"])
