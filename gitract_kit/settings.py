@@ -7,17 +7,15 @@ that names only what it changes. An unknown key is an error that names the neare
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 import yaml
 
 from gitract_kit.errors import SettingsError
+from gitract_kit.strict import nearest, read_dataclass, require, to_plain
 
 __all__ = [
     "AugmentationSettings",
@@ -46,13 +44,13 @@ class WindowSettings:
     """Distance in slices between two neighbours of the window."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.slices >= 1 and self.slices % 2 == 1,
             "window.slices",
             self.slices,
             "an odd number, 1 or more",
         )
-        _require(self.stride >= 1, "window.stride", self.stride, "1 or more")
+        require(self.stride >= 1, "window.stride", self.stride, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ class GeometrySettings:
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             value = getattr(self, name)
-            _require(value >= 32 and value % 32 == 0, f"geometry.{name}", value, "a positive multiple of 32")
-        _require(
+            require(value >= 32 and value % 32 == 0, f"geometry.{name}", value, "a positive multiple of 32")
+        require(
             self.spacing_mm is None or self.spacing_mm > 0, "geometry.spacing_mm", self.spacing_mm, "over 0"
         )
 
@@ -86,7 +84,7 @@ class IntensitySettings:
     """The scan's percentile that becomes 1; brighter values are clipped."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 <= self.low_percentile < self.high_percentile <= 100,
             "intensity.low_percentile",
             self.low_percentile,
@@ -116,7 +114,7 @@ class ModelSettings:
     shape keep their random start and are named. Only training reads it."""
 
     def __post_init__(self) -> None:
-        _require(3 <= self.encoder_depth <= 5, "model.encoder_depth", self.encoder_depth, "3, 4 or 5")
+        require(3 <= self.encoder_depth <= 5, "model.encoder_depth", self.encoder_depth, "3, 4 or 5")
 
 
 @dataclass(frozen=True)
@@ -146,20 +144,27 @@ class AugmentationSettings:
 
     def __post_init__(self) -> None:
         for name in ("hflip", "affine", "elastic", "intensity", "dropout"):
-            _require(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "0 to 1")
+            require(0 <= getattr(self, name) <= 1, f"augmentation.{name}", getattr(self, name), "0 to 1")
         known = {"elastic", "grid", "optical"}
-        _require(
+        require(
             bool(self.distortions) and known.issuperset(self.distortions),
             "augmentation.distortions",
             self.distortions,
             f"one or more of {', '.join(sorted(known))}; set augmentation.elastic to 0 for no distortion",
         )
-        _require(
+        require(
             0 < self.distortion_strength <= 4,
             "augmentation.distortion_strength",
             self.distortion_strength,
             "over 0 and at most 4",
         )
+
+    @staticmethod
+    def named(name: str) -> AugmentationSettings:
+        """Return the augmentation that ``augmentation: NAME`` means; an unknown name is a `SettingsError`."""
+        if name not in _AUGMENTATIONS:
+            raise SettingsError(f"no augmentation is called {name!r}{nearest(name, _AUGMENTATIONS)}")
+        return _AUGMENTATIONS[name]
 
 
 @dataclass(frozen=True)
@@ -218,15 +223,15 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
-            _require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+            require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         for name in ("plateau_patience", "early_stop", "warmup_epochs", "weight_decay", "gradient_clip"):
-            _require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+            require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         self._check_choices()
         self._check_averages_and_mixes()
-        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "over 0")
-        _require(self.workers >= 0, "training.workers", self.workers, "0 or more")
-        _require(0 <= self.ema_decay < 1, "training.ema_decay", self.ema_decay, "at least 0 and below 1")
-        _require(
+        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "over 0")
+        require(self.workers >= 0, "training.workers", self.workers, "0 or more")
+        require(0 <= self.ema_decay < 1, "training.ema_decay", self.ema_decay, "at least 0 and below 1")
+        require(
             self.empty_share is None or 0 <= self.empty_share <= 1,
             "training.empty_share",
             self.empty_share,
@@ -242,32 +247,32 @@ class TrainingSettings:
         }
         for name, known in choices.items():
             value = getattr(self, name)
-            _require(value in known, f"training.{name}", value, f"one of {', '.join(known)}")
-        _require(
+            require(value in known, f"training.{name}", value, f"one of {', '.join(known)}")
+        require(
             0 < self.plateau_factor < 1, "training.plateau_factor", self.plateau_factor, "over 0 and below 1"
         )
 
     def _check_averages_and_mixes(self) -> None:
-        _require(
+        require(
             0 <= self.swa_epochs <= self.epochs,
             "training.swa_epochs",
             self.swa_epochs,
             "0 to training.epochs",
         )
-        _require(
+        require(
             not (self.swa_epochs and self.early_stop),
             "training.swa_epochs",
             self.swa_epochs,
             "0 with training.early_stop, which may end the run before its last epochs",
         )
         for name in ("mixup", "cutmix"):
-            _require(
+            require(
                 getattr(self, name) >= 0 and self.mixup + self.cutmix <= 1,
                 f"training.{name}",
                 getattr(self, name),
                 "0 or more, and training.mixup and training.cutmix together at most 1",
             )
-        _require(self.mix_alpha > 0, "training.mix_alpha", self.mix_alpha, "over 0")
+        require(self.mix_alpha > 0, "training.mix_alpha", self.mix_alpha, "over 0")
 
 
 @dataclass(frozen=True)
@@ -305,34 +310,32 @@ class PredictionSettings:
     """Share of scans that may fail in the hidden rerun, their rows left empty; more of them fail the run."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
+        require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
         for name in ("threshold", "gate_threshold"):
             for value in _values(getattr(self, name)):
-                _require(0 < value < 1, f"prediction.{name}", getattr(self, name), "over 0 and below 1")
+                require(0 < value < 1, f"prediction.{name}", getattr(self, name), "over 0 and below 1")
         for name in ("min_component_px", "min_area_px", "min_component_voxels", "gate_min_px"):
             for value in _values(getattr(self, name)):
-                _require(value >= 0, f"prediction.{name}", getattr(self, name), "0 or more")
+                require(value >= 0, f"prediction.{name}", getattr(self, name), "0 or more")
         for value in _values(self.max_distance_mm):
-            _require(value is None or value >= 0, "prediction.max_distance_mm", value, "0 or more, or null")
-        _require(
+            require(value is None or value >= 0, "prediction.max_distance_mm", value, "0 or more, or null")
+        require(
             self.gate_smoothing >= 1 and self.gate_smoothing % 2 == 1,
             "prediction.gate_smoothing",
             self.gate_smoothing,
             "an odd number, 1 or more",
         )
         known = ("train", "header")
-        _require(
+        require(
             self.on_empty_test in known,
             "prediction.on_empty_test",
             self.on_empty_test,
             f"one of {', '.join(known)}",
         )
-        _require(
+        require(
             0 <= self.max_failed_share <= 1, "prediction.max_failed_share", self.max_failed_share, "0 to 1"
         )
-        _require(
-            self.empty_test_scans >= 1, "prediction.empty_test_scans", self.empty_test_scans, "1 or more"
-        )
+        require(self.empty_test_scans >= 1, "prediction.empty_test_scans", self.empty_test_scans, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -366,7 +369,7 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> Settings:
     """Return the settings of the preset ``name``; an unknown name is a `SettingsError` that lists the known ones."""
     if name not in preset_names():
-        raise SettingsError(f"no preset is called {name!r}{_nearest(name, preset_names())}")
+        raise SettingsError(f"no preset is called {name!r}{nearest(name, preset_names())}")
     text = (resources.files("gitract_kit") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return settings_from_dict({**(yaml.safe_load(text) or {}), "preset": name})
 
@@ -376,12 +379,12 @@ def settings_from_dict(values: Mapping[str, Any]) -> Settings:
 
     An unknown key, or a value of the wrong type or range, is a `SettingsError`.
     """
-    return _build(Settings, values, "")
+    return read_dataclass(Settings, values)
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:
     """Return plain dicts, lists, strings and numbers that `settings_from_dict` reads back to equal settings."""
-    return _plain(dataclasses.asdict(settings))
+    return to_plain(dataclasses.asdict(settings))
 
 
 def override_settings(settings: Settings, assignments: Iterable[str]) -> Settings:
@@ -399,7 +402,9 @@ def override_settings(settings: Settings, assignments: Iterable[str]) -> Setting
         _assign(values, key.strip(), _yaml_value(key, text))
         if isinstance(values["augmentation"], str):
             # spelled out at once, so that a later assignment can change a part of it
-            values["augmentation"] = _plain(dataclasses.asdict(_augmentation_named(values["augmentation"])))
+            values["augmentation"] = to_plain(
+                dataclasses.asdict(AugmentationSettings.named(values["augmentation"]))
+            )
     return settings_from_dict(values)
 
 
@@ -408,7 +413,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         child = values.get(parent)
         if not isinstance(child, dict):
-            raise SettingsError(f"no setting is called {key!r}{_nearest(parent, values)}")
+            raise SettingsError(f"no setting is called {key!r}{nearest(parent, sorted(values))}")
         values = child
     values[last] = value
 
@@ -427,71 +432,9 @@ def _yaml_value(key: str, text: str) -> Any:
     return value
 
 
-def _augmentation_named(name: str) -> AugmentationSettings:
-    if name not in _AUGMENTATIONS:
-        raise SettingsError(f"no augmentation is called {name!r}{_nearest(name, _AUGMENTATIONS)}")
-    return _AUGMENTATIONS[name]
-
-
-def _build(kind: type, values: Any, prefix: str) -> Any:
-    if kind is AugmentationSettings and isinstance(values, str):
-        return _augmentation_named(values)
-    if not isinstance(values, Mapping):
-        raise SettingsError(f"{prefix or 'settings'}: expected a mapping of settings, found {values!r}")
-    hints = typing.get_type_hints(kind)
-    known = {entry.name for entry in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise SettingsError(f"no setting is called {prefix}{key!s}{_nearest(str(key), known)}")
-    return kind(**{key: _coerce(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
-
-
-def _coerce(hint: Any, value: Any, name: str) -> Any:
-    """Return ``value`` as the type ``hint`` says, or raise a `SettingsError` that names the setting."""
-    if is_dataclass(hint):
-        return _build(hint, value, f"{name}.")
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        for option in arguments:
-            try:
-                return _coerce(option, value, name)
-            except SettingsError:
-                continue
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_coerce(arguments[0], item, name) for item in value)
-    elif origin in (Mapping, typing.get_origin(Mapping[str, int])) and isinstance(value, Mapping):
-        return {str(key): _coerce(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
-    elif hint is type(None) and value is None:
-        return None
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    raise SettingsError(f"{name}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
-
-
-def _require(holds: bool, name: str, value: Any, expected: str) -> None:
-    if not holds:
-        raise SettingsError(f"{name} is {value!r}; it must be {expected}")
-
-
 def _values(setting: Any) -> tuple[Any, ...]:
     """The numbers of a setting that is one number for all organs or one an organ."""
     return tuple(setting.values()) if isinstance(setting, Mapping) else (setting,)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 # last, because the checks of their values stand above

@@ -13,7 +13,7 @@ import pytest
 import gitract_kit
 
 PACKAGE = Path(gitract_kit.__file__).parent
-GROUND = {"errors", "settings", "files"}
+GROUND = {"errors", "settings", "strict", "files"}
 TABLES = {"numpy", "pandas", "scipy", "cv2"}
 NETWORKS = {"torch", "timm", "segmentation_models_pytorch", "safetensors"}
 
@@ -28,6 +28,7 @@ class Room(NamedTuple):
 ROOMS = {
     "errors": Room(),
     "files": Room(),
+    "strict": Room(),
     "settings": Room(packages={"yaml"}),
     "competition": Room(packages=TABLES),
     "data": Room({"competition"}, TABLES | {"sklearn", "albumentations", "tqdm"}),

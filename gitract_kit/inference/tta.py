@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from gitract_kit.errors import SettingsError
+from gitract_kit.strict import nearest
 
 __all__ = ["average_views", "check_tta", "count_views", "tta_names"]
 
@@ -55,9 +55,8 @@ def tta_names() -> list[str]:
 def check_tta(name: str) -> None:
     """Raise a `SettingsError` that names the nearest known one where ``name`` is no augmentation."""
     if name not in _VIEWS:
-        close = difflib.get_close_matches(str(name), _VIEWS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_VIEWS)}"
-        raise SettingsError(f"prediction.tta: no test-time augmentation is called {name!r}; {hint}")
+        known = nearest(str(name), tta_names())
+        raise SettingsError(f"prediction.tta: no test-time augmentation is called {name!r}{known}")
 
 
 def count_views(name: str) -> int:

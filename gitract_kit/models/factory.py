@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gitract_kit.errors import SettingsError
 from gitract_kit.models.resunetplusplus import ResUNetPlusPlus
 from gitract_kit.models.unet_2015 import UNet2015
 from gitract_kit.settings import ModelSettings
+from gitract_kit.strict import nearest
 
 __all__ = ["architecture_names", "create_model"]
 
@@ -98,9 +98,7 @@ def _fetched(model: ModelSettings) -> str | bool | None:
 
 def _architecture(name: str) -> type[torch.nn.Module]:
     if name not in _ARCHITECTURES:
-        close = difflib.get_close_matches(name, _ARCHITECTURES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(architecture_names())}"
-        raise SettingsError(f"no architecture is called {name!r}; {hint}")
+        raise SettingsError(f"no architecture is called {name!r}{nearest(name, architecture_names())}")
     return _ARCHITECTURES[name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 
 import torch
@@ -10,6 +9,7 @@ from segmentation_models_pytorch import losses as smp_losses
 from torch.nn import functional
 
 from gitract_kit.errors import SettingsError
+from gitract_kit.strict import nearest
 
 __all__ = ["create_loss", "dice_loss", "loss_names"]
 
@@ -70,9 +70,7 @@ def create_loss(weights: Mapping[str, float]) -> Loss:
         raise SettingsError(f"training.loss is empty; name at least one of {', '.join(loss_names())}")
     for name in weights:
         if name not in _LOSSES:
-            close = difflib.get_close_matches(name, _LOSSES, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(loss_names())}"
-            raise SettingsError(f"no loss is called {name!r}; {hint}")
+            raise SettingsError(f"no loss is called {name!r}{nearest(name, loss_names())}")
 
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return torch.stack([weight * _LOSSES[name](logits, target) for name, weight in weights.items()]).sum()
