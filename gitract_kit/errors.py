@@ -11,6 +11,7 @@
     │   └── PushError               what was to go to Kaggle is at fault, or Kaggle refused it
     │       └── SessionLimitError   as many sessions run already as Kaggle allows
     ├── KaggleError                 Kaggle or its client failed: the command line exits with 1
+    ├── PredictionError             a submission that is not what was meant: the command line exits with 1
     └── TrainingError               a run that cannot go on: the command line exits with 1
 
 A message says what was found, what was expected and what to do next.
@@ -22,6 +23,7 @@ __all__ = [
     "GitractError",
     "InputError",
     "KaggleError",
+    "PredictionError",
     "PushError",
     "RLEError",
     "ScanError",
@@ -78,6 +80,10 @@ class SessionLimitError(PushError):
 
 class KaggleError(GitractError):
     """Kaggle, its client or a run on Kaggle failed; the message says what is known of it and what to try."""
+
+
+class PredictionError(GitractError):
+    """A prediction ended and its submission is not what was meant; the message says what stands there."""
 
 
 class TrainingError(GitractError):

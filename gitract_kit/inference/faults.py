@@ -5,13 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from gitract_kit.errors import GitractError
-
-__all__ = ["Fault", "FaultLog", "PredictionError", "in_rerun"]
-
-
-class PredictionError(GitractError):
-    """A prediction ended and its submission is not what was meant; the message says what stands there."""
+__all__ = ["Fault", "FaultLog", "in_rerun"]
 
 
 @dataclass(frozen=True)

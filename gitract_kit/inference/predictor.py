@@ -13,10 +13,10 @@ import pandas as pd
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
 from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
-from gitract_kit.errors import GitractError, SettingsError
+from gitract_kit.errors import GitractError, PredictionError, SettingsError
 from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
 from gitract_kit.inference.ensemble import Ensemble
-from gitract_kit.inference.faults import FaultLog, PredictionError, in_rerun
+from gitract_kit.inference.faults import FaultLog, in_rerun
 from gitract_kit.inference.gate import Gate
 from gitract_kit.inference.member import Member
 from gitract_kit.inference.postprocess import CleanUp

@@ -33,8 +33,7 @@ from blob_scans import (
 from gitract_kit.competition.layout import ORGANS
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.competition.submission import check_submission, read_submission
-from gitract_kit.errors import DatasetError, GitractError, ScanError
-from gitract_kit.inference.faults import PredictionError
+from gitract_kit.errors import DatasetError, GitractError, PredictionError, ScanError
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 from gitract_kit.settings import PredictionSettings
