@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from gitract_kit.errors import PredictionError
+
 __all__ = ["Fault", "FaultLog", "in_rerun"]
 
 
