@@ -168,13 +168,18 @@ def _add_bundle(verbs) -> None:
     verb.add_argument(
         "--folds", type=int, nargs="+", metavar="K", help="which folds (default: all there are)"
     )
+    verb.add_argument(
+        "--role", default="segment", choices=("segment", "gate"), help="what its members are for"
+    )
     verb.set_defaults(run=_bundle)
 
 
 def _bundle(options: argparse.Namespace) -> None:
     from gitract_kit.shipping.bundle import create_bundle, load_bundle
+    from gitract_kit.shipping.dataset import describe_bundle
 
-    folder = create_bundle(options.run_folder, options.out, folds=options.folds)
+    folder = create_bundle(options.run_folder, options.out, folds=options.folds, role=options.role)
+    describe_bundle(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {len(load_bundle(folder).members)} members, {size / 1e6:.1f} MB")
 

@@ -50,29 +50,49 @@ def _verify(options: argparse.Namespace) -> None:
 def _add_rehearse(verbs) -> None:
     verb = verbs.add_parser("rehearse", help="the hidden rerun, played through here, without a network")
     verb.add_argument(
-        "competition", type=Path, metavar="ROOT", help="a competition folder with a filled test/"
+        "competition",
+        type=Path,
+        nargs="?",
+        metavar="ROOT",
+        help="a filled test set (default: one is made up)",
     )
     verb.add_argument(
         "--bundle", type=Path, required=True, action="append", metavar="DIR", help="may be repeated"
     )
     verb.add_argument("--kernel", type=Path, default=Path("kernels/inference"), metavar="DIR")
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
-    verb.add_argument("--wheels", type=Path, metavar="DIR", help="what `gitract wheels` made")
-    verb.add_argument("--truth", type=Path, metavar="CSV", help="default: solution.csv beside ROOT")
-    verb.add_argument("--fresh", action="store_true", help="a new environment of the image's packages alone")
-    verb.add_argument("--once", action="store_true", help="the hidden rerun alone, in the mounts of 2026")
     verb.add_argument(
-        "--drill", action="append", metavar="NAME", help="spoil one thing on purpose; all: every drill"
+        "--wheels", type=Path, metavar="DIR", help="what `gitract wheels` made: installed first"
     )
+    verb.add_argument(
+        "--fast",
+        action="store_true",
+        help="install them beside the present packages, not in a fresh environment",
+    )
+    verb.add_argument("--truth", type=Path, help="the test set's (default: solution.csv beside ROOT)")
+    verb.add_argument(
+        "--drill",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what goes wrong on Kaggle, or 'all' of it",
+    )
+    verb.add_argument("--once", action="store_true", help="the hidden rerun alone, in the mounts of 2026")
+    verb.add_argument("--limit-s", type=float, default=9 * 3600.0, help="a notebook's time (default 9 h)")
+    verb.add_argument("--memory-gib", type=float, default=30.0, help="a notebook's memory (default 30)")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
     verb.set_defaults(run=_rehearse)
 
 
 def _rehearse(options: argparse.Namespace) -> int:
-    if options.drill:
-        return _run_drills(options)
-    from gitract_kit.shipping.acts import Act
+    from gitract_kit.shipping.acts import Act, Limits
     from gitract_kit.shipping.rehearse import rehearse
 
+    limits = Limits(options.limit_s, int(options.memory_gib * 2**30))
+    if options.competition is None:
+        options.competition = _make_up_test(options.out / "made-up")
+        options.out = options.out / "played"
+    if options.drill:
+        return _drill(options, limits)
     rehearsal = rehearse(
         options.competition,
         options.bundle,
@@ -80,24 +100,32 @@ def _rehearse(options: argparse.Namespace) -> int:
         options.out,
         wheels=options.wheels,
         truth=options.truth,
-        fresh=options.fresh,
+        fresh=options.wheels is not None and not options.fast,
+        limits=limits,
         acts=[Act("2026", rerun=True)] if options.once else None,
-        progress=_say,
+        progress=lambda act: _say(f"{act} ..."),
     )
     print(rehearsal)
-    return 0 if rehearsal.scored else 2
+    return 0 if rehearsal.scored else 1
 
 
-def _run_drills(options: argparse.Namespace) -> int:
+def _make_up_test(out: Path) -> Path:
+    from gitract_kit.competition.phantom import write_phantom
+
+    return write_phantom(out, seed=2022, cases=1, days=1, test_cases=3).root
+
+
+def _drill(options: argparse.Namespace, limits) -> int:
     from gitract_kit.shipping.drills import DRILLS, run_drill
     from gitract_kit.shipping.mounts import Materials
 
     materials = Materials(options.competition, tuple(options.bundle), options.kernel, options.wheels)
-    reports = []
+    right = True
     for name in DRILLS if "all" in options.drill else options.drill:
-        reports.append(run_drill(name, materials, options.out / name))
-        print(reports[-1], flush=True)
-    return 0 if all(report.right for report in reports) else 1
+        report = run_drill(name, materials, options.out / name, limits=limits)
+        print(report, flush=True)
+        right &= report.right
+    return 0 if right else 1
 
 
 def _add_push(verbs) -> None:

@@ -41,7 +41,7 @@ ROOMS = {
     ),
     "report": Room({"competition", "data"}, TABLES | {"matplotlib"}),
     # lazily, which test_package.py sees to
-    "cli_kaggle": Room({"shipping"}),
+    "cli_kaggle": Room({"competition", "shipping"}),
     "cli": Room(
         {"cli_kaggle", "competition", "data", "models", "training", "inference", "shipping", "report"},
         TABLES | NETWORKS | {"tqdm"},

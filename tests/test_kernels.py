@@ -80,6 +80,7 @@ def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_pat
                 str(bundle),
                 "--kernel",
                 str(KERNELS / "inference"),
+                "--once",
                 "-o",
                 str(out),
             ]
