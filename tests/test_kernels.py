@@ -67,7 +67,6 @@ def test_the_fold_stands_in_a_cell_of_its_own():
     assert cells[0] == "FOLD = 0"
 
 
-@pytest.mark.slow
 def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_path):
     out = tmp_path / "kaggle"
 
@@ -93,7 +92,6 @@ def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_pat
     assert [row.rsplit(",", 1)[0] for row in written] == [row.rsplit(",", 1)[0] for row in sample]
 
 
-@pytest.mark.slow
 def test_the_training_notebook_leaves_a_run(phantom, work, tmp_path):
     source, working = tmp_path / "input", tmp_path / "working"
     working.mkdir()

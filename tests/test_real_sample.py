@@ -1,7 +1,6 @@
 """The road on real slices, at reduced size, where they are at hand; nothing of them is kept."""
 
 import pandas as pd
-import pytest
 
 from gitract_kit.cli import main
 from gitract_kit.data.prepare import load_prepared
@@ -15,7 +14,6 @@ SMALL = [
 ]
 
 
-@pytest.mark.slow
 def test_the_road_runs_on_real_slices_of_four_sizes(shared_data, tmp_path, capsys):
     sample = shared_data / "sample"
     work, run, weights, out = (str(tmp_path / name) for name in ("work", "run", "weights", "submission.csv"))
