@@ -240,11 +240,11 @@ def _distance(
 
 def _summarise(parts: pd.DataFrame) -> dict[str, float]:
     sums = parts[["dice_sum", "dice_rows", "rows", "rows_both_empty", "rows_one_empty"]].sum()
-    dice = sums["dice_sum"] / sums["dice_rows"] if sums["dice_rows"] else float("nan")
+    dice = float(sums["dice_sum"] / sums["dice_rows"]) if sums["dice_rows"] else float("nan")
     hausdorff = float(parts["hausdorff"].mean())
     return {
         "total": DICE_WEIGHT * dice + HAUSDORFF_WEIGHT * (1.0 - hausdorff),
-        "dice": float(dice),
+        "dice": dice,
         "hausdorff": hausdorff,
         **{count: int(sums[count]) for count in ("rows", "rows_both_empty", "rows_one_empty")},
     }
