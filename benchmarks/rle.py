@@ -82,24 +82,28 @@ def ways(rles: list[str], shape: tuple[int, int]) -> dict[str, tuple[Callable, C
 
 
 def compare_batches(rows: pd.DataFrame, turns: int) -> None:
-    """One batch a scan and organ, its empty rows left out."""
-    times, n_masks, n_runs = [], 0, 0
-    for _, group in rows[rows["segmentation"] != ""].groupby(["scan", "class"]):
-        rles = group["segmentation"].tolist()
-        named = ways(rles, (group["height"].iloc[0], group["width"].iloc[0]))
-        n_masks += len(rles)
-        n_runs += sum(len(rle.split()) for rle in rles) // 2
-        times += [
-            [[cpu_seconds(work) / len(rles) * 1e6 for work in way] for way in named.values()]
-            for _ in range(turns)
-        ]
+    """All rows that are not empty, one batch a scan and organ; a turn is one pass of each way over all batches."""
+    groups = [group for _, group in rows[rows["segmentation"] != ""].groupby(["scan", "class"])]
+    shapes = [(group["height"].iloc[0], group["width"].iloc[0]) for group in groups]
+    batches = [
+        ways(group["segmentation"].tolist(), shape) for group, shape in zip(groups, shapes, strict=True)
+    ]
+    n_masks = sum(map(len, groups))
+    n_runs = sum(len(rle.split()) for group in groups for rle in group["segmentation"]) // 2
+    times = np.array([[all_batches(batches, name) for name in batches[0]] for _ in range(turns)]) / n_masks
     print(
         f"\n{n_masks} masks that are not empty, {n_runs / n_masks:.0f} runs each, in batches by scan and organ\n"
     )
     print_header("microseconds a mask (median)", "encode", "ratio", "decode", "ratio")
-    ratios = np.median(np.array(times) / np.array(times)[:, :1], axis=0)
-    for name, microseconds, ratio in zip(named, np.median(times, axis=0), ratios, strict=True):
-        print_row(name, *(f"{value:.2f}" for pair in zip(microseconds, ratio, strict=True) for value in pair))
+    ratios = np.median(times / times[:, :1], axis=0)
+    for name, seconds, ratio in zip(batches[0], np.median(times, axis=0), ratios, strict=True):
+        cells = [(1e6 * second, times) for second, times in zip(seconds, ratio, strict=True)]
+        print_row(name, *(f"{value:.2f}" for pair in cells for value in pair))
+
+
+def all_batches(batches: list[dict[str, tuple[Callable, Callable]]], name: str) -> list[float]:
+    """Seconds to encode and to decode every batch."""
+    return [sum(cpu_seconds(batch[name][direction]) for batch in batches) for direction in (0, 1)]
 
 
 def compare_single(shape: tuple[int, int], turns: int) -> None:

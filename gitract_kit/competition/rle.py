@@ -51,11 +51,11 @@ def rle_encode_batch(masks: np.ndarray) -> list[str]:
     flat = masks.reshape(n, height * width)
     room = _room_for_edges(min(n, _CHUNK), height * width)
     rles = [""] * n
-    filled = np.flatnonzero(flat.any(axis=1)).tolist()
-    for first in range(0, len(filled), _CHUNK):
-        chunk = filled[first : first + _CHUNK]
-        for i, rle in zip(chunk, _encode_filled([flat[i] for i in chunk], room), strict=True):
-            rles[i] = rle
+    for first in range(0, n, _CHUNK):
+        filled = [i for i in range(first, min(first + _CHUNK, n)) if flat[i].any()]
+        if filled:
+            for i, rle in zip(filled, _encode_filled([flat[i] for i in filled], room), strict=True):
+                rles[i] = rle
     return rles
 
 
