@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := demo
 ROOT := $(DEMO)/phantom/uw-madison-gi-tract-image-segmentation
 
-.PHONY: submission test test-all lint weights clean
+.PHONY: submission test test-quick lint weights clean
 
 # A made-up competition, the shipped weights and the real inference notebook: from nothing to a score.
 submission: $(INSTALLED)
@@ -18,11 +18,11 @@ submission: $(INSTALLED)
 	$(BIN)/gitract report $(DEMO)/kaggle/working/submission.csv --truth $(DEMO)/phantom/solution.csv --root $(ROOT) -o $(DEMO)/report.html
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
-
-# With the slow ones: whole notebooks, drills, real slices, memory over 40 scans; twice as long.
-test-all: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Without whole notebooks' drills, fresh interpreters and memory over 40 scans: half the time.
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
