@@ -20,7 +20,8 @@ class ScanInputs:
 
     def __init__(self, scan: Scan, settings: Settings, intensity: tuple[float, float] | None = None) -> None:
         self._volume = scan.volume
-        self._low, self._high = intensity or intensity_range(scan.volume, settings.intensity)
+        self.intensity = intensity or intensity_range(scan.volume, settings.intensity)
+        """The scan's values that become 0 and 1."""
         self.geometry: Geometry = create_geometry(scan.shape, scan.spacing_mm, settings.geometry)
         self.positions = window_positions(scan.slice_numbers, settings.window)
 
@@ -29,7 +30,8 @@ class ScanInputs:
 
     def plane(self, position: int) -> np.ndarray:
         """Return the slice at ``position`` of the scan as (H, W) float32, 0 to 1, on the network's grid."""
-        scaled = (self._volume[position].astype(np.float32) - self._low) / (self._high - self._low)
+        low, high = self.intensity
+        scaled = (self._volume[position].astype(np.float32) - low) / (high - low)
         return self.geometry.forward(np.clip(scaled, 0.0, 1.0))
 
     def window(self, position: int) -> np.ndarray:

@@ -15,7 +15,6 @@ from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.inputs import ScanInputs
 from gitract_kit.data.overlay import contact_sheet, draw_outlines, to_gray
-from gitract_kit.data.scans import intensity_range
 from gitract_kit.files import atomic_path, write_bytes_atomic
 from gitract_kit.models.forward import autocast, predict_planes
 from gitract_kit.settings import Settings
@@ -43,11 +42,13 @@ class Validation:
         """Return the mean loss and the score of the held-out scans; the overlays go to ``overlay_path``."""
         losses, tables, pictures = [], [], {}
         for name, logits, inputs in self._logits(network, device, precision):
-            target = self._target(name, inputs)
+            truth = self._dataset.masks_true(name)
+            target = np.stack([[inputs.geometry.forward_mask(mask) for mask in organs] for organs in truth])
             losses.append(float(loss(logits, torch.from_numpy(target))))
             masks = inputs.geometry.inverse(logits.sigmoid().numpy()) >= 0.5
             tables.append(self._rows(name, masks))
-            pictures.update(self._draw(name, masks))
+            if overlay_path is not None:
+                pictures.update(self._draw(name, truth, masks, inputs.intensity))
         if overlay_path is not None:
             _write_sheet(overlay_path, pictures)
         score = competition_score(self._truth(), pd.concat(tables), self.index, organs=self._settings.organs)
@@ -77,10 +78,6 @@ class Validation:
             )
             yield name, torch.from_numpy(logits), inputs
 
-    def _target(self, name: str, inputs: ScanInputs) -> np.ndarray:
-        masks = self._dataset.masks_true(name)
-        return np.stack([[inputs.geometry.forward_mask(mask) for mask in organs] for organs in masks])
-
     def _rows(self, name: str, masks: np.ndarray) -> pd.DataFrame:
         ids, organs = self._dataset.scan(name).ids, self._settings.organs
         columns = [rle_encode_batch(masks[:, number]) for number in range(len(organs))]
@@ -90,17 +87,14 @@ class Validation:
     def _truth(self) -> pd.DataFrame:
         return _long(self.index, self._settings.organs, "segmentation")
 
-    def _draw(self, name: str, masks: np.ndarray) -> dict[str, np.ndarray]:
+    def _draw(
+        self, name: str, truth: np.ndarray, masks: np.ndarray, intensity: tuple[float, float]
+    ) -> dict[str, np.ndarray]:
         """Return pictures by caption of this scan's slices that are worth showing, truth solid, prediction dashed."""
         scan = self._dataset.scan(name)
-        shown = [position for position, id_ in enumerate(scan.ids) if id_ in self._shown]
-        if not shown:
-            return {}
-        low, high = intensity_range(scan.volume, self._settings.intensity)
-        truth = self._dataset.masks_true(name)
         pictures = {}
-        for position in shown:
-            gray = to_gray(scan.volume[position], low, high)
+        for position in (position for position, id_ in enumerate(scan.ids) if id_ in self._shown):
+            gray = to_gray(scan.volume[position], *intensity)
             canvas = draw_outlines(gray, truth[position])
             pictures[scan.ids[position]] = draw_outlines(gray, masks[position], dashed=True, canvas=canvas)
         return pictures
