@@ -146,6 +146,9 @@ def _train(options: argparse.Namespace) -> None:
 def _add_evaluate(verbs) -> None:
     verb = verbs.add_parser("evaluate", help="held-out score, and the settings that suit it")
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="several: their ensemble too")
+    verb.add_argument(
+        "--gate", type=Path, action="append", default=[], metavar="RUN", help="a run that is their slice gate"
+    )
     verb.add_argument("--no-search", action="store_true", help="score the own settings alone")
     verb.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     verb.set_defaults(run=_evaluate)
@@ -156,9 +159,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from gitract_kit.inference.evaluate import evaluate_runs
 
-    print(
-        evaluate_runs(options.runs, search=not options.no_search, seed=options.seed, progress=tqdm).to_text()
+    found = evaluate_runs(
+        options.runs, gates=options.gate, search=not options.no_search, seed=options.seed, progress=tqdm
     )
+    print(found.to_text())
 
 
 def _add_bundle(verbs) -> None:

@@ -301,6 +301,11 @@ class PredictionSettings:
     """Pixels that the gate must see for an organ to be drawn on a slice."""
     gate_smoothing: int = 1
     """Slices, odd, over which the gate's pixel counts are averaged along z; 1 does not average."""
+    own_gate_threshold: float | Mapping[str, float] = 0.5
+    """Probability from which a pixel counts for the gate that the segmenters are to themselves."""
+    own_gate_min_px: int | Mapping[str, int] = 0
+    """Such pixels that a slice needs for an organ to be drawn on it; 0 is no such gate. ``gate_smoothing`` holds for
+    both gates."""
     on_empty_test: str = "train"
     """What is predicted where there is no test scan, as when a notebook is saved: ``train`` takes the first
     training scans, to prove that everything runs; ``header`` writes the header alone."""
@@ -311,10 +316,11 @@ class PredictionSettings:
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
-        for name in ("threshold", "gate_threshold"):
+        for name in ("threshold", "gate_threshold", "own_gate_threshold"):
             for value in _values(getattr(self, name)):
                 require(0 < value < 1, f"prediction.{name}", getattr(self, name), "over 0 and below 1")
-        for name in ("min_component_px", "min_area_px", "min_component_voxels", "gate_min_px"):
+        counts = ("min_component_px", "min_area_px", "min_component_voxels", "gate_min_px", "own_gate_min_px")
+        for name in counts:
             for value in _values(getattr(self, name)):
                 require(value >= 0, f"prediction.{name}", getattr(self, name), "0 or more")
         for value in _values(self.max_distance_mm):

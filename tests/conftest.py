@@ -12,7 +12,8 @@ from hypothesis import settings
 REPOSITORY = Path(__file__).resolve().parents[1]
 OFFLINE = Path(__file__).resolve().parent / "offline"
 
-sys.path.insert(0, str(OFFLINE))
+# the second for what tests of several rooms share
+sys.path[:0] = [str(OFFLINE), str(Path(__file__).resolve().parent)]
 from refused_sockets import LOOPBACK_VARIABLE, refuse_sockets  # noqa: E402
 
 # set before anything imports matplotlib, albumentations or huggingface_hub, and inherited by child processes

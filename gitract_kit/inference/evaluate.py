@@ -23,26 +23,27 @@ import pandas as pd
 
 from gitract_kit.competition.metric import VARIANTS, Score, competition_score
 from gitract_kit.competition.rle import rle_encode_batch
+from gitract_kit.competition.score_sums import bootstrap_interval, score_by
+from gitract_kit.data.oof import PREDICTION, HeldOutScan, RunOof, common_folds, load_runs, read_scan
 from gitract_kit.data.scans import iterate_scans
 from gitract_kit.errors import SettingsError
 from gitract_kit.files import write_text_atomic
 from gitract_kit.inference.evaluation_text import describe
 from gitract_kit.inference.fitting import Point, fit_settings, fit_weights, judge
-from gitract_kit.inference.oof import HeldOutScan, RunOof, common_folds, load_runs, read_scan
 from gitract_kit.inference.postprocess import CleanUp
-from gitract_kit.inference.score_sums import bootstrap_interval, score_by
 from gitract_kit.inference.search import (
     create_grid,
     measure_settings,
     measure_weights,
+    opened_slices,
     settings_by_field,
     settings_of,
 )
-from gitract_kit.settings import PredictionSettings, settings_from_dict
+from gitract_kit.settings import PredictionSettings
 
-__all__ = ["EvaluationResult", "chosen_prediction", "evaluate_runs"]
+__all__ = ["EvaluationResult", "evaluate_runs"]
 
-EVALUATION, PREDICTION, ENSEMBLE = "evaluation.json", "prediction.json", "ensemble.json"
+EVALUATION, ENSEMBLE = "evaluation.json", "ensemble.json"
 
 _FORMAT = 1
 _WORST = 10
@@ -73,6 +74,7 @@ class EvaluationResult:
 def evaluate_runs(
     runs: Sequence[str | Path],
     *,
+    gates: Sequence[str | Path] = (),
     search: bool = True,
     resamples: int = 1000,
     seed: int = 0,
@@ -84,13 +86,18 @@ def evaluate_runs(
     Several runs are scored one by one and as an ensemble of the folds that all have. Settings and weights are fitted
     by the ``leaderboard`` score, and kept only where scans that had no part in the choice gain by it: those of the
     fold left out, or of the case where there is one fold. Without ``search`` the runs' own settings are scored and
-    no prediction.json is written. ``workers`` scans are in memory at a time, one a core where None. ``progress`` may
-    wrap the iterator of scans (say, tqdm; called with ``total`` and ``desc``).
+    no prediction.json is written. ``gates`` are runs whose mean is the slice gate of all others, as the members of a
+    bundle of that role are; its limits are then searched with the rest, in place of those of the segmenters' gate to
+    themselves. ``workers`` scans are in memory at a time, one a core where None. ``progress`` may wrap the iterator of
+    scans (say, tqdm; called with ``total`` and ``desc``).
 
-    Runs of other data, folds or organs than the first are a `SettingsError`, damaged ones a `DatasetError`.
+    Runs of other data, folds or organs than the first, or a gate that lacks a run's fold, are a `SettingsError`,
+    damaged ones a `DatasetError`.
     """
-    loaded = load_runs(runs)
-    make = _Evaluator(search, resamples, seed, workers or os.cpu_count() or 1, progress)
+    everything = load_runs([*runs, *gates])
+    loaded, gating = everything[: len(runs)], everything[len(runs) :]
+    _check_gated(loaded, gating)
+    make = _Evaluator(gating, search, resamples, seed, workers or os.cpu_count() or 1, progress)
     numbers = [make.evaluate([run], [1.0], run.index) for run in loaded]
     ensemble = make.evaluate_ensemble(loaded) if len(loaded) > 1 else None
     written = []
@@ -103,31 +110,19 @@ def evaluate_runs(
     return EvaluationResult(tuple(numbers), ensemble, tuple(written))
 
 
-def chosen_prediction(run: str | Path, own: PredictionSettings) -> PredictionSettings:
-    """Return ``own`` with what ``RUN/prediction.json`` decides; ``own`` itself where there is no such file.
-
-    A file that is no JSON object of prediction settings is a `SettingsError` that names it.
-    """
-    path = Path(run) / PREDICTION
-    if not path.is_file():
-        return own
-    try:
-        chosen = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(chosen, dict):
-            raise SettingsError(f"expected a JSON object, found a {type(chosen).__name__}")
-        return settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{path}: {error}; write it again with `gitract evaluate`, or delete it"
-        ) from error
-
-
 class _Evaluator:
     """How scores are made; `evaluate` makes those of one run, or of several as one."""
 
     def __init__(
-        self, search: bool, resamples: int, seed: int, workers: int, progress: Progress | None
+        self,
+        gates: Sequence[RunOof],
+        search: bool,
+        resamples: int,
+        seed: int,
+        workers: int,
+        progress: Progress | None,
     ) -> None:
+        self._gates = gates
         self._search, self._resamples, self._seed, self._workers = search, resamples, seed, workers
         self._progress = progress
 
@@ -136,7 +131,13 @@ class _Evaluator:
     ) -> dict[str, Any]:
         """Return the numbers of the weighted mean of ``runs`` on the slices of ``index``."""
         organs, own = runs[0].organs, runs[0].prediction
-        numbers = {**_about(runs, weights, index), "seed": self._seed, "resamples": self._resamples}
+        gates = [str(gate.folder) for gate in self._gates]
+        numbers = {
+            **_about(runs, weights, index),
+            "gates": gates,
+            "seed": self._seed,
+            "resamples": self._resamples,
+        }
         if self._search:
             rows, numbers["search"], chosen = self._search_settings(runs, weights, index)
             numbers["own"] = self._scores(own, rows, index, organs)
@@ -164,7 +165,7 @@ class _Evaluator:
     ) -> tuple[pd.DataFrame, dict[str, Any], PredictionSettings]:
         """Rows under the runs' own settings, what the search found, and the settings that it fits to all scans."""
         organs, own = runs[0].organs, runs[0].prediction
-        grid = create_grid(own, organs)
+        grid = create_grid(own, organs, gated=bool(self._gates))
 
         def work(held_out: HeldOutScan) -> tuple[pd.DataFrame, np.ndarray]:
             rows = _predict_rows(held_out, weights, own, organs)
@@ -213,7 +214,7 @@ class _Evaluator:
         scans = [rows for _, rows in iterate_scans(index)]
         # threads, not processes: nearly all of the time is spent inside zlib, numpy, OpenCV and scipy
         with ThreadPoolExecutor(self._workers) as pool:
-            results = pool.map(lambda rows: work(read_scan(runs, rows)), scans)
+            results = pool.map(lambda rows: work(read_scan(runs, rows, self._gates)), scans)
             yield from self._progress(results, total=len(scans), desc=what) if self._progress else results
 
     def _scores(
@@ -230,11 +231,24 @@ class _Evaluator:
         }
 
 
+def _check_gated(runs: Sequence[RunOof], gates: Sequence[RunOof]) -> None:
+    if not runs:
+        raise SettingsError("only gates were given; a gate alone draws nothing: give the run that it is for")
+    for gate in gates:
+        lacking = sorted({fold for run in runs for fold in run.folds} - set(gate.folds))
+        if lacking:
+            raise SettingsError(
+                f"{gate.folder} has no held-out probabilities of fold {lacking[0]}, which it is to be the gate of; "
+                f"train that fold of it first: gitract train WORK --fold {lacking[0]} -o {gate.folder}"
+            )
+
+
 def _predict_rows(
     held_out: HeldOutScan, weights: Sequence[float], prediction: PredictionSettings, organs: Sequence[str]
 ) -> pd.DataFrame:
     """Rows id, class, predicted of one scan."""
-    masks = CleanUp(prediction, organs).apply(held_out.mean(weights), held_out.scan)
+    opened = opened_slices(held_out, prediction, organs)
+    masks = CleanUp(prediction, organs).apply(held_out.mean(weights), held_out.scan, opened)
     columns = {organ: rle_encode_batch(masks[:, k]) for k, organ in enumerate(organs)}
     table = pd.DataFrame({"id": held_out.scan.ids, **columns})
     return table.melt(id_vars="id", var_name="class", value_name="predicted")

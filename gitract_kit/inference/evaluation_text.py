@@ -34,6 +34,8 @@ def _head(numbers: Mapping[str, Any]) -> str:
         f"{' + '.join(numbers['runs'])}: held-out scans of fold {folds}: "
         f"{numbers['scans']} scans of {numbers['cases']} cases, {numbers['slices']} slices"
     ]
+    if numbers["gates"]:
+        lines.append(f"gate: {' + '.join(numbers['gates'])}")
     if numbers["folds_unfinished"]:
         lines.append(
             f"fold {_join(numbers['folds_unfinished'])} has no held-out probabilities yet and is left out"

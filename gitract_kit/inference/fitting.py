@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gitract_kit.inference.score_sums import total_of
+from gitract_kit.competition.score_sums import total_of
 
 __all__ = ["Fitted", "Point", "fit_settings", "fit_weights", "judge", "simplex_around", "simplex_grid"]
 

@@ -21,6 +21,7 @@ __all__ = [
     "drop_small_areas",
     "drop_small_components",
     "fill_gaps",
+    "open_slices",
 ]
 
 # the competition's scans (host); the file names hold the other two axes alone
@@ -35,6 +36,9 @@ class CleanUp:
 
     def __init__(self, settings: PredictionSettings, organs: Sequence[str]) -> None:
         self._thresholds = by_organ(settings.threshold, organs, "threshold")
+        self._own_gate_thresholds = by_organ(settings.own_gate_threshold, organs, "own_gate_threshold")
+        self._own_gate_min_px = by_organ(settings.own_gate_min_px, organs, "own_gate_min_px")
+        self._smoothing = settings.gate_smoothing
         self._min_component_px = by_organ(settings.min_component_px, organs, "min_component_px")
         self._min_area_px = by_organ(settings.min_area_px, organs, "min_area_px")
         self._fill_gaps = settings.fill_gaps
@@ -49,6 +53,11 @@ class CleanUp:
         masks = apply_threshold(probabilities, self._thresholds)
         if opened is not None:
             masks[~opened] = False
+        if max(self._own_gate_min_px) > 0:
+            sure = open_slices(
+                probabilities, self._own_gate_thresholds, self._own_gate_min_px, self._smoothing
+            )
+            masks[~sure] = False
         drop_small_components(masks, self._min_component_px)
         drop_small_areas(masks, self._min_area_px)
         if self._fill_gaps:
@@ -73,6 +82,20 @@ def apply_threshold(probabilities: np.ndarray, thresholds: Sequence[float]) -> n
     """Return (z, organ, y, x) bool: where ``probabilities`` of that shape reach the organ's threshold."""
     levels = np.asarray(thresholds, dtype=np.float32).reshape(1, -1, 1, 1)
     return probabilities >= levels
+
+
+def open_slices(
+    probabilities: np.ndarray, thresholds: Sequence[float], min_px: Sequence[int], smoothing: int = 1
+) -> np.ndarray:
+    """Return (z, organ) bool: where enough pixels of ``probabilities`` (z, organ, y, x) reach the organ's threshold.
+
+    The pixel counts are averaged over ``smoothing`` slices along z; past the scan's ends its outermost slices count.
+    """
+    counts = apply_threshold(probabilities, thresholds).sum(axis=(2, 3), dtype=np.float64)
+    if smoothing > 1:
+        counts = ndimage.uniform_filter1d(counts, smoothing, axis=0, mode="nearest")
+    # a running mean of whole numbers is not quite one
+    return counts >= np.asarray(min_px) - 1e-6
 
 
 def drop_small_components(masks: np.ndarray, min_px: Sequence[int]) -> np.ndarray:

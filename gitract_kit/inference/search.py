@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gitract_kit.competition.hausdorff import hausdorff_within
+from gitract_kit.data.oof import HeldOutScan, weighted_mean
 from gitract_kit.data.scans import Scan
-from gitract_kit.inference.oof import HeldOutScan, weighted_mean
-from gitract_kit.inference.postprocess import CleanUp, by_organ
+from gitract_kit.inference.gate import gate_limits
+from gitract_kit.inference.postprocess import CleanUp, by_organ, open_slices
 from gitract_kit.settings import PredictionSettings
 
 __all__ = [
@@ -24,15 +25,17 @@ __all__ = [
     "create_grid",
     "measure_settings",
     "measure_weights",
+    "opened_slices",
     "settings_by_field",
     "settings_of",
 ]
 
 _THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 15))  # 0.2 to 0.7
 _MIN_COMPONENT_PX = (0, 25, 100)
-_MIN_AREA_PX = (0, 100)
 _MIN_COMPONENT_VOXELS = (0, 500)
-_FIELDS = ("threshold", "min_component_px", "min_area_px", "min_component_voxels")
+# threshold and least pixels; at the mask's own threshold a gate is a least area, which is why that is not tried too
+_OWN_GATES = ((0.5, 0), (0.5, 50), (0.5, 150), (0.8, 10), (0.8, 50))
+_GATES = ((0.5, 1), (0.3, 10), (0.5, 50), (0.5, 150), (0.8, 10))
 
 
 @dataclass(frozen=True, order=True)
@@ -43,19 +46,48 @@ class OrganSettings:
     min_component_px: int
     min_area_px: int
     min_component_voxels: int
+    own_gate_threshold: float = 0.5
+    own_gate_min_px: int = 0
+    gate_threshold: float = 0.5
+    gate_min_px: int = 1
 
 
-def create_grid(prediction: PredictionSettings, organs: Sequence[str]) -> list[OrganSettings]:
-    """Return the settings to try for each organ, those that ``prediction`` has of any organ among them."""
-    own = settings_of(prediction, organs)
-    axes = zip(
-        (_THRESHOLDS, _MIN_COMPONENT_PX, _MIN_AREA_PX, _MIN_COMPONENT_VOXELS),
-        zip(*(dataclasses.astuple(one) for one in own), strict=True),
-        strict=True,
+_FIELDS = tuple(one.name for one in dataclasses.fields(OrganSettings))
+
+
+def create_grid(
+    prediction: PredictionSettings, organs: Sequence[str], *, gated: bool = False
+) -> list[OrganSettings]:
+    """Return the settings to try for each organ, those that ``prediction`` has of any organ among them.
+
+    ``gated`` tries settings of the gate that runs of their own are, else those of the segmenters' gate to themselves.
+    """
+    own = [dataclasses.astuple(one) for one in settings_of(prediction, organs)]
+    thresholds, component_px, area_px, voxels = (
+        set(axis) for axis in zip(*(one[:4] for one in own), strict=True)
     )
-    choices = [OrganSettings(*values) for values in itertools.product(*({*axis, *its} for axis, its in axes))]
+    own_gates, gates = {one[4:6] for one in own}, {one[6:] for one in own}
+    choices = [
+        OrganSettings(*choice, *own_gate, *gate)
+        for *choice, own_gate, gate in itertools.product(
+            thresholds.union(_THRESHOLDS),
+            component_px.union(_MIN_COMPONENT_PX),
+            area_px,
+            voxels.union(_MIN_COMPONENT_VOXELS),
+            own_gates if gated else own_gates.union(_OWN_GATES),
+            gates.union(_GATES) if gated else gates,
+        )
+    ]
     # of choices that score the same the first is taken: the middle threshold, and the least clean-up
     return sorted(choices, key=lambda one: (abs(one.threshold - 0.5), one))
+
+
+def opened_slices(
+    held_out: HeldOutScan, prediction: PredictionSettings, organs: Sequence[str]
+) -> np.ndarray | None:
+    """Return (z, organ) bool: what the scan's gates let through under ``prediction``; None where it has no gate."""
+    gate = held_out.gate_mean()
+    return None if gate is None else open_slices(gate, *gate_limits(prediction, organs))
 
 
 def settings_of(prediction: PredictionSettings, organs: Sequence[str]) -> list[OrganSettings]:
@@ -86,14 +118,19 @@ def measure_settings(
     The other steps of the clean-up are those of ``prediction``.
     """
     sums = np.empty((len(organs), len(grid), 4))
-    lowest = min(one.threshold for one in grid)
+    lowest = min(min(one.threshold, one.own_gate_threshold) for one in grid)
+    gate = held_out.gate_mean()
     for k, organ in enumerate(organs):
-        region = _Region(held_out, k, lowest)
+        region = _Region(held_out, k, lowest, prediction.gate_smoothing)
         probabilities = weighted_mean(region.probabilities, weights)
         own = _for_organ(prediction, organs, k)
+        opened = {}
         for number, one in enumerate(grid):
-            clean_up = CleanUp(dataclasses.replace(own, **dataclasses.asdict(one)), [organ])
-            sums[k, number] = region.measure(probabilities, clean_up)
+            chosen = dataclasses.replace(own, **dataclasses.asdict(one))
+            limits = gate_limits(chosen, [organ])
+            if gate is not None and limits not in opened:
+                opened[limits] = open_slices(gate[:, k : k + 1], *limits)
+            sums[k, number] = region.measure(probabilities, CleanUp(chosen, [organ]), opened.get(limits))
     return sums
 
 
@@ -105,36 +142,53 @@ def measure_weights(
 ) -> np.ndarray:
     """Return the sums (organ, point, 4) of one scan under every weighting of the runs."""
     sums = np.empty((len(organs), len(points), 4))
-    thresholds = by_organ(prediction.threshold, organs, "threshold")
-    for k, organ in enumerate(organs):
-        region = _Region(held_out, k, thresholds[k])
+    opened = opened_slices(held_out, prediction, organs)
+    for k, (organ, one) in enumerate(zip(organs, settings_of(prediction, organs), strict=True)):
+        lowest = min(one.threshold, one.own_gate_threshold)
+        region = _Region(held_out, k, lowest, prediction.gate_smoothing)
         clean_up = CleanUp(_for_organ(prediction, organs, k), [organ])
-        sums[k] = [region.measure(weighted_mean(region.probabilities, point), clean_up) for point in points]
+        let_through = None if opened is None else opened[:, k : k + 1]
+        sums[k] = [
+            region.measure(weighted_mean(region.probabilities, point), clean_up, let_through)
+            for point in points
+        ]
     return sums
 
 
 class _Region:
-    """The part of a scan where an organ is, or might be drawn at a threshold from ``lowest`` up."""
+    """The part of a scan where an organ is, or where something reaches a threshold from ``lowest`` up.
 
-    def __init__(self, held_out: HeldOutScan, organ: int, lowest: float) -> None:
+    It has as many slices more at both ends as ``smoothing`` over slices may look at.
+    """
+
+    def __init__(self, held_out: HeldOutScan, organ: int, lowest: float, smoothing: int) -> None:
         mask_true = held_out.masks_true[:, organ]
         # a mean reaches no level that none of its parts reaches; one step lower, against rounding
         level = max(int(np.floor(lowest * 255)), 1)
         probabilities = [one[:, organ] for one in held_out.probabilities]
-        box = _box_around(mask_true, *(one >= level for one in probabilities))
+        slices, *plane = _box_around(mask_true, *(one >= level for one in probabilities))
+        beside = smoothing // 2
+        box = (slice(max(slices.start - beside, 0), slices.stop + beside), *plane)
         self._extent = mask_true.shape
         self._mask_true = np.ascontiguousarray(mask_true[box])
         self._n_true = self._mask_true.sum(axis=(1, 2))
         self.probabilities = [np.ascontiguousarray(one[box]) for one in probabilities]
+        self._slices = box[0]
         whole = held_out.scan
         self._scan = Scan(
             whole.name, whole.ids[box[0]], whole.slice_numbers[box[0]], whole.volume[box], whole.spacing_mm
         )
         self._measured: dict[bytes, tuple[float, ...]] = {}
 
-    def measure(self, probabilities: np.ndarray, clean_up: CleanUp) -> tuple[float, ...]:
-        """Return dice_sum, dice_rows, hausdorff_sum and volumes of the masks that ``clean_up`` makes."""
-        mask = clean_up.apply(probabilities[:, None], self._scan)[:, 0]
+    def measure(
+        self, probabilities: np.ndarray, clean_up: CleanUp, opened: np.ndarray | None
+    ) -> tuple[float, ...]:
+        """Return dice_sum, dice_rows, hausdorff_sum and volumes of the masks that ``clean_up`` makes.
+
+        ``opened`` (z, 1) bool, of the whole scan, is what a gate lets through; None lets everything.
+        """
+        opened = None if opened is None else opened[self._slices]
+        mask = clean_up.apply(probabilities[:, None], self._scan, opened)[:, 0]
         # most neighbours in a grid make the same mask, and the distance is what costs
         key = np.packbits(mask).tobytes()
         if key not in self._measured:

@@ -22,9 +22,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from gitract_kit.data.oof import chosen_prediction
 from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.files import write_bytes_atomic, write_text_atomic
-from gitract_kit.inference.evaluate import chosen_prediction
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.models import create_model
 from gitract_kit.settings import PredictionSettings, Settings, settings_from_dict, settings_to_dict

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from oof_runs import ORGANS, sharp, write_run
 
+from gitract_kit.data.oof import chosen_prediction
 from gitract_kit.errors import SettingsError
-from gitract_kit.inference.evaluate import chosen_prediction, evaluate_runs
+from gitract_kit.inference.evaluate import evaluate_runs
 from gitract_kit.settings import PredictionSettings
 
 
@@ -37,9 +38,62 @@ def test_known_optimum_is_found_for_each_organ(mended):
     assert chosen["threshold"]["round"] == 0.3
     # specks of 36 pixels: anything that drops them does, and what cannot is not chosen
     square = {name: value["square"] for name, value in chosen.items()}
-    assert (
-        square["min_component_px"] > 36 or square["min_area_px"] > 36 or square["min_component_voxels"] > 36
+    drops = ("min_component_px", "min_area_px", "min_component_voxels", "own_gate_min_px")
+    assert any(square[name] > 36 for name in drops)
+
+
+def goes_on_too_far(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sharp, but drawn on with 0.75 on the slices before and behind the organ, joined to it."""
+    probabilities = sharp(masks, rng)
+    drawn_on = masks.any(axis=0, keepdims=True) & ~masks.any(axis=(2, 3), keepdims=True)
+    probabilities[drawn_on] = 0.75
+    return probabilities
+
+
+def test_gate_of_the_segmenters_to_themselves_ends_organs_where_they_end(tmp_path: Path):
+    """No threshold tried drops 0.75, nor does a size: the false slices are as large as the true, and touch them."""
+    folder = write_run(tmp_path / "run", goes_on_too_far)
+    numbers = evaluate_runs([folder], resamples=10).runs[0]
+    assert numbers["own"]["scores"]["leaderboard"]["total"] < 0.9
+    assert numbers["chosen"]["scores"]["leaderboard"]["total"] == pytest.approx(1.0, abs=1e-9)
+    chosen = json.loads((folder / "prediction.json").read_text())
+    for organ in ORGANS:
+        assert chosen["own_gate_threshold"][organ] == 0.8
+        assert chosen["own_gate_min_px"][organ] > 0
+    read_back = chosen_prediction(folder, PredictionSettings())
+    assert read_back.own_gate_min_px == chosen["own_gate_min_px"]
+
+
+def test_limits_of_another_run_as_gate_are_searched(tmp_path: Path):
+    """The gate says 0.6 of the false slices and 0.9 of the true ones: one of the limits tried tells them apart."""
+
+    def unsure(masks: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        there = masks.any(axis=(2, 3), keepdims=True)
+        return np.where(there, 0.9, 0.6) * masks.any(axis=0, keepdims=True)
+
+    run = write_run(tmp_path / "run", goes_on_too_far)
+    gate = write_run(tmp_path / "gate", unsure)
+    result = evaluate_runs([run], gates=[gate], resamples=10)
+    numbers = result.runs[0]
+    assert numbers["gates"] == [str(gate)]
+    assert f"gate: {gate}" in str(result)
+    assert numbers["own"]["scores"]["leaderboard"]["total"] < 0.9
+    assert numbers["chosen"]["scores"]["leaderboard"]["total"] == pytest.approx(1.0, abs=1e-9)
+    chosen = json.loads((run / "prediction.json").read_text())
+    assert chosen["gate_threshold"] == dict.fromkeys(ORGANS, 0.8)
+    assert chosen["own_gate_min_px"] == dict.fromkeys(ORGANS, 0), (
+        "with a gate of its own the other is not searched"
     )
+    assert not (gate / "prediction.json").exists()
+
+
+def test_gate_without_a_fold_of_the_run_is_refused(tmp_path: Path):
+    run = write_run(tmp_path / "run", sharp)
+    gate = write_run(tmp_path / "gate", sharp, folds={0: ["case1_day0", "case1_day4"], 1: ["case2_day0"]})
+    with pytest.raises(SettingsError, match="gate has no held-out probabilities of fold 2"):
+        evaluate_runs([run], gates=[gate])
+    with pytest.raises(SettingsError, match="a gate alone draws nothing"):
+        evaluate_runs([], gates=[gate])
 
 
 def test_gain_is_reported_fitted_and_left_out_and_the_score_is_the_metric_s(mended):

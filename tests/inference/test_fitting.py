@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from gitract_kit.competition.score_sums import total_of
 from gitract_kit.inference.fitting import fit_settings, fit_weights, judge, simplex_around, simplex_grid
-from gitract_kit.inference.score_sums import total_of
 
 
 def make_table(rng: np.random.Generator, scans: int, organs: int, choices: int) -> np.ndarray:

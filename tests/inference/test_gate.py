@@ -7,7 +7,7 @@ import pytest
 from blob_scans import FixedMember, make_scan, see_through
 
 from gitract_kit.errors import SettingsError
-from gitract_kit.inference.gate import open_slices
+from gitract_kit.inference.postprocess import open_slices
 from gitract_kit.inference.predictor import Predictor
 from gitract_kit.settings import PredictionSettings
 

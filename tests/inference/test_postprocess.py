@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from blob_scans import make_scan
@@ -174,3 +176,20 @@ def test_what_a_gate_shuts_is_cleared_before_anything_else():
     filled = CleanUp(settings, ("a",)).apply(probabilities, make_scan(slices=3), opened)
     assert shut.all(axis=(1, 2, 3)).tolist() == [True, False, True]
     assert filled.all()
+
+
+def test_segmenters_are_a_gate_to_themselves_by_organ():
+    probabilities = np.full((4, 2, 40, 48), 0.6, dtype=np.float32)
+    probabilities[1:3, :, :2, :5] = 0.9
+    settings = PredictionSettings(own_gate_threshold=0.8, own_gate_min_px={"a": 10, "b": 0})
+    masks = CleanUp(settings, ("a", "b")).apply(probabilities, make_scan(slices=4))
+    assert masks.all(axis=(2, 3)).T.tolist() == [[False, True, True, False], [True] * 4]
+    sterner = dataclasses.replace(settings, own_gate_min_px=11)
+    assert not CleanUp(sterner, ("a", "b")).apply(probabilities, make_scan(slices=4)).any()
+
+
+def test_gate_of_the_segmenters_is_smoothed_along_z():
+    probabilities = np.full((5, 1, 40, 48), 0.9, dtype=np.float32)
+    probabilities[2] = 0.6
+    settings = PredictionSettings(own_gate_threshold=0.8, own_gate_min_px=40 * 48 // 2, gate_smoothing=3)
+    assert CleanUp(settings, ("a",)).apply(probabilities, make_scan(slices=5)).all()

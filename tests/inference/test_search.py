@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from gitract_kit.competition.metric import competition_score
 from gitract_kit.competition.rle import rle_encode_batch
-from gitract_kit.inference.oof import HeldOutScan, RunOof, load_oof, load_runs, read_scan
+from gitract_kit.competition.score_sums import bootstrap_interval, score_by, total_of
+from gitract_kit.data.oof import HeldOutScan, RunOof, load_oof, load_runs, read_scan
 from gitract_kit.inference.postprocess import CleanUp
-from gitract_kit.inference.score_sums import bootstrap_interval, score_by, total_of
 from gitract_kit.inference.search import (
     OrganSettings,
     create_grid,
@@ -44,19 +44,33 @@ def read_all(runs: list[RunOof]) -> list[HeldOutScan]:
 
 
 def score_with_the_metric(runs: list[RunOof], weights: list[float], prediction: PredictionSettings):
-    """The score of whole scans, cleaned up whole and sent through the competition's tables."""
+    return score_scans(read_all(runs), runs[0], weights, prediction)
+
+
+def score_scans(scans: list[HeldOutScan], run: RunOof, weights: list[float], prediction: PredictionSettings):
+    """The score of whole scans, gated and cleaned up whole and sent through the competition's tables."""
     tables = []
-    for one in read_all(runs):
-        masks = CleanUp(prediction, ORGANS).apply(one.mean(weights), one.scan)
+    for one in scans:
+        gate, opened = one.gate_mean(), None
+        if gate is not None:
+            reached = gate >= np.array([prediction.gate_threshold[organ] for organ in ORGANS])[:, None, None]
+            counts = reached.sum(axis=(2, 3)).astype(float)
+            if prediction.gate_smoothing == 3:
+                padded = np.pad(counts, ((1, 1), (0, 0)), mode="edge")
+                counts = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+            opened = counts > np.array([prediction.gate_min_px[organ] for organ in ORGANS]) - 0.01
+        masks = CleanUp(prediction, ORGANS).apply(one.mean(weights), one.scan, opened)
         columns = {organ: rle_encode_batch(masks[:, k]) for k, organ in enumerate(ORGANS)}
         tables.append(
             pd.DataFrame({"id": one.scan.ids, **columns}).melt("id", var_name="class", value_name="predicted")
         )
-    truth = runs[0].index.melt("id", list(ORGANS), "class", "segmentation")
-    return competition_score(truth, pd.concat(tables), runs[0].index, organs=ORGANS)
+    truth = run.index.melt("id", list(ORGANS), "class", "segmentation")
+    return competition_score(truth, pd.concat(tables), run.index, organs=ORGANS)
 
 
-@pytest.mark.parametrize("extra", [{}, {"fill_gaps": True, "max_distance_mm": 6.0}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"fill_gaps": True, "max_distance_mm": 6.0}, {"gate_smoothing": 3, "fill_gaps": True}]
+)
 def test_every_choice_scores_in_the_table_as_in_the_metric(run: RunOof, extra: dict[str, object]):
     prediction = PredictionSettings(threshold=0.45, **extra)
     grid = [
@@ -65,6 +79,8 @@ def test_every_choice_scores_in_the_table_as_in_the_metric(run: RunOof, extra: d
         OrganSettings(0.35, 10, 40, 0),
         OrganSettings(0.6, 0, 0, 60),
         OrganSettings(0.9, 0, 200, 0),
+        OrganSettings(0.35, 0, 0, 0, own_gate_threshold=0.7, own_gate_min_px=60),
+        OrganSettings(0.5, 0, 0, 0, own_gate_threshold=0.3, own_gate_min_px=150),
     ]
     table = np.stack([measure_settings(one, [1.0], prediction, ORGANS, grid) for one in read_all([run])])
     totals = set()
@@ -90,6 +106,26 @@ def test_every_weighting_scores_in_the_table_as_in_the_metric(tmp_path: Path):
         assert total_of(table[:, :, number].sum(axis=(0, 1))) == pytest.approx(score.total, abs=1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [1, 3])
+def test_every_limit_of_a_gate_scores_in_the_table_as_in_the_metric(tmp_path: Path, smoothing: int):
+    run = load_oof(write_run(tmp_path / "run", speckled))
+    gate = load_oof(write_run(tmp_path / "gate", speckled, seed=5))
+    prediction = PredictionSettings(threshold=0.45, gate_smoothing=smoothing)
+    limits = [(0.5, 1), (0.5, 100), (0.8, 20), (0.2, 300)]
+    grid = [OrganSettings(0.45, 25, 0, 0, gate_threshold=level, gate_min_px=px) for level, px in limits]
+    scans = [read_scan([run], rows, [gate]) for _, rows in run.index.groupby("scan", sort=False)]
+    table = sum(measure_settings(one, [1.0], prediction, ORGANS, grid) for one in scans)
+    totals = set()
+    for number, one in enumerate(grid):
+        chosen = dataclasses.replace(prediction, **settings_by_field([one, one], ORGANS))
+        score = score_scans(scans, run, [1.0], chosen)
+        assert total_of(table[:, number].sum(axis=0)) == pytest.approx(score.total, abs=1e-12)
+        weighed = sum(measure_weights(scan, [[1.0]], chosen, ORGANS) for scan in scans)
+        assert total_of(weighed[:, 0].sum(axis=0)) == pytest.approx(score.total, abs=1e-12)
+        totals.add(round(score.total, 6))
+    assert len(totals) == len(grid), "limits that score alike would hide a mix-up"
+
+
 def test_empty_organ_on_both_sides_adds_nothing(tmp_path: Path):
     run = load_oof(write_run(tmp_path / "run", lambda masks, _: np.zeros(masks.shape)))
     held_out = read_all([run])[0]
@@ -109,7 +145,7 @@ def test_grid_holds_the_own_settings_of_every_organ():
 
 
 def test_settings_by_field_are_read_back_the_same():
-    settings = [OrganSettings(0.3, 1, 2, 3), OrganSettings(0.6, 4, 5, 6)]
+    settings = [OrganSettings(0.3, 1, 2, 3, 0.7, 8, 0.6, 9), OrganSettings(0.6, 4, 5, 6, 0.9, 7, 0.2, 5)]
     prediction = PredictionSettings(**settings_by_field(settings, ORGANS))
     assert settings_of(prediction, ORGANS) == settings
 

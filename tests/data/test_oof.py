@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from oof_runs import ORGANS, SHAPE, draw_truth, sharp, write_run
 
+from gitract_kit.data.oof import common_folds, load_oof, load_runs, read_scan, weighted_mean
 from gitract_kit.errors import DatasetError, SettingsError
-from gitract_kit.inference.oof import common_folds, load_oof, load_runs, read_scan, weighted_mean
 
 
 def test_truth_and_probabilities_come_back_in_the_order_of_the_slices(tmp_path: Path):

@@ -3,10 +3,12 @@
 RUN/fold_K/model.json       the fold's settings and the fingerprint of its data
 RUN/fold_K/oof/index.csv    the held-out slices and what is drawn on them
 RUN/fold_K/oof/SCAN.npz     ``probabilities`` (z, organ, y, x) uint8, 255 is 1
+RUN/prediction.json         the settings that `gitract evaluate` chose by them
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 import zlib
@@ -23,7 +25,20 @@ from gitract_kit.data.scans import Scan
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.settings import PredictionSettings, settings_from_dict
 
-__all__ = ["HeldOutScan", "RunOof", "common_folds", "load_oof", "load_runs", "read_scan", "weighted_mean"]
+__all__ = [
+    "PREDICTION",
+    "HeldOutScan",
+    "RunOof",
+    "chosen_prediction",
+    "common_folds",
+    "load_oof",
+    "load_runs",
+    "read_scan",
+    "weighted_mean",
+]
+
+PREDICTION = "prediction.json"
+"""The file of a run folder that holds the settings chosen for it."""
 
 _TEXT_COLUMNS = ("id", "case", "scan", "path")
 _NUMBER_COLUMNS = ("slice", "height", "width", "spacing_x_mm", "spacing_y_mm")
@@ -77,10 +92,16 @@ class HeldOutScan:
     """(z, organ, y, x) bool."""
     probabilities: tuple[np.ndarray, ...]
     """(z, organ, y, x) uint8 a run; 255 is 1."""
+    gates: tuple[np.ndarray, ...] = ()
+    """The same, of the runs that are its gate; none where there is no gate."""
 
     def mean(self, weights: Sequence[float]) -> np.ndarray:
         """Return the weighted mean of the runs, (z, organ, y, x) float32, 0 to 1."""
         return weighted_mean(self.probabilities, weights)
+
+    def gate_mean(self) -> np.ndarray | None:
+        """Return the mean of the gates as `mean` does; None where there is no gate."""
+        return weighted_mean(self.gates, [1.0] * len(self.gates)) if self.gates else None
 
 
 def weighted_mean(probabilities: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
@@ -148,8 +169,8 @@ def common_folds(runs: Sequence[RunOof]) -> tuple[list[int], list[int]]:
     return sorted(common), sorted(some - common)
 
 
-def read_scan(runs: Sequence[RunOof], rows: pd.DataFrame) -> HeldOutScan:
-    """Return the scan of the given index rows with its truth and every run's probabilities."""
+def read_scan(runs: Sequence[RunOof], rows: pd.DataFrame, gates: Sequence[RunOof] = ()) -> HeldOutScan:
+    """Return the scan of the given index rows with its truth and every run's and every gate's probabilities."""
     rows = rows.sort_values("slice", kind="stable")
     first = rows.iloc[0]
     shape = int(first["height"]), int(first["width"])
@@ -162,7 +183,27 @@ def read_scan(runs: Sequence[RunOof], rows: pd.DataFrame) -> HeldOutScan:
         volume=np.broadcast_to(np.zeros(1, dtype=np.uint16), (len(rows), *shape)),
         spacing_mm=(float(first["spacing_y_mm"]), float(first["spacing_x_mm"])),
     )
-    return HeldOutScan(scan, np.stack(masks, axis=1), tuple(run.probabilities(rows) for run in runs))
+    said, gated = (tuple(run.probabilities(rows) for run in some) for some in (runs, gates))
+    return HeldOutScan(scan, np.stack(masks, axis=1), said, gated)
+
+
+def chosen_prediction(run: str | Path, own: PredictionSettings) -> PredictionSettings:
+    """Return ``own`` with what ``RUN/prediction.json`` decides; ``own`` itself where there is no such file.
+
+    A file that is no JSON object of prediction settings is a `SettingsError` that names it.
+    """
+    path = Path(run) / PREDICTION
+    if not path.is_file():
+        return own
+    try:
+        chosen = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(chosen, dict):
+            raise SettingsError(f"expected a JSON object, found a {type(chosen).__name__}")
+        return settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: {error}; write it again with `gitract evaluate`, or delete it"
+        ) from error
 
 
 def _load_npz(path: Path) -> np.ndarray:
