@@ -133,14 +133,15 @@ def _add_train(verbs) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from gitract_kit.settings import load_preset, override_settings
-    from gitract_kit.training import train_fold
+    from gitract_kit.training import is_main_process, train_fold
 
     settings = override_settings(load_preset(options.preset), options.set)
     run = options.out or Path("runs") / options.preset
     result = train_fold(
         options.work, run, settings, options.fold, resume=options.resume, device=options.device
     )
-    print(f"fold {options.fold}: {result}")
+    if is_main_process():
+        print(f"fold {options.fold}: {result}")
 
 
 def _add_evaluate(verbs) -> None:

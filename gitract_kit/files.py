@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
+__all__ = ["atomic_path", "remove_leftovers", "write_bytes_atomic", "write_text_atomic"]
+
+# what mkstemp makes of the prefix in `atomic_path`
+_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\..*)?")
 
 
 @contextmanager
@@ -30,6 +34,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove, and return, the temporary files in and under ``folder`` of writers that were killed.
+
+    Only for a folder that nobody else is writing to.
+    """
+    left = [path for path in sorted(Path(folder).rglob(".*")) if _TEMPORARY.fullmatch(path.name)]
+    for path in left:
+        path.unlink()
+    return left
 
 
 def _publish(temporary: Path, path: Path) -> None:

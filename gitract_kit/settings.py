@@ -175,6 +175,7 @@ class TrainingSettings:
     samples_per_epoch: int | None = None
     """Slices drawn an epoch; None is every training slice once."""
     batch_size: int = 16
+    """Slices a batch, all processes of a run together."""
     learning_rate: float = 1e-3
     """The highest rate, reached at the end of the warm-up."""
     weight_decay: float = 1e-2
@@ -219,6 +220,8 @@ class TrainingSettings:
     """Processes that prepare batches; 0 prepares them in the training process."""
     precision: str = "auto"
     """``fp32``, ``fp16``, ``bf16``; ``auto`` takes bf16 or fp16 on a GPU and fp32 elsewhere."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, quicker steps after."""
     seed: int = 0
 
     def __post_init__(self) -> None:

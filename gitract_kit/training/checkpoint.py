@@ -8,14 +8,20 @@ import warnings
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save
 
 from gitract_kit.files import atomic_path, write_bytes_atomic, write_text_atomic
 
-__all__ = ["load_newest_checkpoint", "save_checkpoint", "save_weights"]
+__all__ = [
+    "load_newest_checkpoint",
+    "newest_checkpoint",
+    "read_kept_weights",
+    "save_checkpoint",
+    "save_weights",
+]
 
 _PATTERN = "checkpoint_*.pt"
 _KEPT = 2
@@ -24,11 +30,26 @@ _KEPT = 2
 def save_checkpoint(folder: Path, epoch: int, state: Mapping[str, Any]) -> Path:
     """Write ``state`` as the checkpoint after ``epoch`` and remove all but the last two."""
     path = folder / f"checkpoint_{epoch:04d}.pt"
-    with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        _write(state, file)
     for old in sorted(folder.glob(_PATTERN))[:-_KEPT]:
         old.unlink()
     return path
+
+
+def _write(state: Mapping[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(dict(state), file)
+    except RuntimeError as error:
+        # torch's writer complains of a position in the file, and hides that the disk was full
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in ``folder``, or None where there is none."""
+    return max(folder.glob(_PATTERN), default=None)
 
 
 def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -53,3 +74,13 @@ def save_weights(folder: Path, weights: Mapping[str, torch.Tensor], about: Mappi
     write_bytes_atomic(folder / "model.safetensors", content)
     described = {"format": 1, **about, "sha256": sha256(content).hexdigest()}
     write_text_atomic(folder / "model.json", json.dumps(described, indent=2) + "\n")
+
+
+def read_kept_weights(folder: Path) -> dict[str, Any] | None:
+    """Return what `save_weights` wrote as ``about``, or None where the two files do not belong together."""
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        content = (folder / "model.safetensors").read_bytes()
+    except FileNotFoundError:
+        return None
+    return described if described["sha256"] == sha256(content).hexdigest() else None

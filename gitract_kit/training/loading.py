@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.settings import TrainingSettings
+from gitract_kit.training.processes import Processes
 
 __all__ = ["create_loader"]
 
 
 def create_loader(
-    data: SliceDataset, draws: EpochDraws, settings: TrainingSettings, *, pin_memory: bool
+    data: SliceDataset, draws: EpochDraws, settings: TrainingSettings, processes: Processes
 ) -> DataLoader:
-    """Return the batches of ``draws``, (images (b, slices, H, W), masks (b, organs, H, W)) float32."""
+    """Return this process's share of every batch of ``draws``.
+
+    A batch is (images (b, slices, H, W), masks (b, organs, H, W)) float32; ``settings.batch_size`` counts the
+    samples of all processes.
+    """
+    # a last batch of one slice would leave batch normalisation nothing to average over
+    batches = BatchSampler(draws, settings.batch_size, drop_last=len(draws) > settings.batch_size)
+    # asked for once here, so that batches that cannot be shared are noticed before the first one
+    processes.share(min(settings.batch_size, len(draws)))
     workers = {}
     if settings.workers:
         workers = {
@@ -27,14 +38,24 @@ def create_loader(
         }
     return DataLoader(
         data,
-        sampler=draws,
-        batch_size=settings.batch_size,
-        # a last batch of one slice would leave batch normalisation nothing to average over
-        drop_last=len(draws) > settings.batch_size,
+        batch_sampler=_Shares(batches, processes),
         num_workers=settings.workers,
-        pin_memory=pin_memory,
+        pin_memory=processes.device.type == "cuda",
         **workers,
     )
+
+
+class _Shares:
+    """A process's shares of batches that all processes draw alike."""
+
+    def __init__(self, batches: BatchSampler, processes: Processes) -> None:
+        self._batches, self._processes = batches, processes
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return (batch[self._processes.share(len(batch))] for batch in self._batches)
 
 
 def _one_thread(_: int) -> None:

@@ -12,6 +12,9 @@ from gitract_kit.settings import TrainingSettings
 
 __all__ = ["Schedule", "cosine_factor"]
 
+# where torch's schedules keep the present rate and those that they count from
+_RATES = {"lr", "initial_lr", "max_lr", "min_lr"}
+
 
 def cosine_factor(step: int, *, warmup_steps: int, total_steps: int) -> float:
     """Return the share of the highest learning rate at ``step``, counted from 0.
@@ -30,6 +33,7 @@ class Schedule:
     def __init__(
         self, optimizer: torch.optim.Optimizer, settings: TrainingSettings, *, steps_per_epoch: int
     ) -> None:
+        self._optimizer = optimizer
         self._by_epoch = settings.schedule == "plateau"
         create = {"cosine": _cosine, "one-cycle": _one_cycle, "plateau": _plateau}[settings.schedule]
         self._scheduler = create(optimizer, settings, steps_per_epoch)
@@ -51,6 +55,14 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where ``state`` was taken."""
         self._scheduler.load_state_dict(state)
+
+    def multiply_rates(self, factor: float) -> None:
+        """Make this and every later rate ``factor`` times what it would be."""
+        for group in self._optimizer.param_groups:
+            for name in _RATES & group.keys():
+                group[name] *= factor
+        if not self._by_epoch:
+            self._scheduler.base_lrs = [rate * factor for rate in self._scheduler.base_lrs]
 
 
 def _cosine(

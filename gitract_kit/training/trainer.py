@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch.optim.swa_utils import update_bn
@@ -20,18 +18,32 @@ from tqdm import tqdm
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.prepare import Prepared, load_prepared, prepare
 from gitract_kit.data.sampling import EpochDraws
-from gitract_kit.errors import SettingsError, TrainingError
+from gitract_kit.errors import GitractError, SettingsError, TrainingError
+from gitract_kit.files import remove_leftovers
 from gitract_kit.models import create_loss, create_model
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.models.initial import load_initial_weights
 from gitract_kit.settings import Settings, load_preset, override_settings, settings_to_dict
-from gitract_kit.training.averaging import create_epoch_average, create_moving_average
-from gitract_kit.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
+from gitract_kit.training.averaging import create_epoch_average
+from gitract_kit.training.checkpoint import (
+    load_newest_checkpoint,
+    read_kept_weights,
+    save_checkpoint,
+    save_weights,
+)
+from gitract_kit.training.descent import Descent
+from gitract_kit.training.endings import clear_ending, where_to_go_on
 from gitract_kit.training.history import History
 from gitract_kit.training.loading import create_loader
 from gitract_kit.training.mixing import mix_batch
-from gitract_kit.training.optimizers import create_optimizer
-from gitract_kit.training.schedule import Schedule
+from gitract_kit.training.processes import Processes, join_processes
+from gitract_kit.training.record import (
+    BEFORE_TRAINING,
+    RunLog,
+    describe_computing,
+    package_versions,
+    write_record,
+)
 from gitract_kit.training.validation import Validation, write_oof
 
 __all__ = ["FoldResult", "train_fold", "train_from_root"]
@@ -70,11 +82,18 @@ def train_fold(
     prepared = load_prepared(work)
     settings = replace(settings, organs=prepared.organs, layout=prepared.layout)
     folder = Path(run) / f"fold_{fold}"
-    _check_can_start(folder, prepared, fold, resume)
-    trainer = _Trainer(prepared, settings, fold, folder, torch.device(device or _default_device()), progress)
-    if not (resume and trainer.resume()):
-        trainer.load_initial_weights()
-    return trainer.fit()
+    with join_processes(device) as processes:
+        processes.from_main(lambda: _check_can_start(folder, prepared, fold, resume))
+        shown = progress and processes.main
+        log = RunLog(folder if processes.main else None, shown=shown)
+        try:
+            with clear_ending(folder):
+                trainer = _Trainer(prepared, settings, fold, folder, processes, log, shown)
+                trainer.start(resume)
+                return trainer.fit()
+        except GitractError as error:
+            log.note(f"ended: {error}")
+            raise
 
 
 def train_from_root(
@@ -90,14 +109,11 @@ def train_from_root(
     return train_fold(work, run, settings, fold)
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _check_can_start(folder: Path, prepared: Prepared, fold: int, resume: bool) -> None:
     if fold not in prepared.folds:
         raise SettingsError(f"there is no fold {fold}; the prepared folder has folds {prepared.folds}")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not resume and found - BEFORE_TRAINING:
         raise SettingsError(f"{folder} already holds a run; go on with --resume, or choose another folder")
 
 
@@ -110,34 +126,29 @@ class _Trainer:
         settings: Settings,
         fold: int,
         folder: Path,
-        device: torch.device,
+        processes: Processes,
+        log: RunLog,
         progress: bool,
     ) -> None:
-        self.settings, self.fold, self.folder, self.device, self.progress = (
-            settings,
-            fold,
-            folder,
-            device,
-            progress,
-        )
-        self.fingerprint, self.work = prepared.fingerprint, prepared.scan_folder.parent.resolve()
+        self.prepared, self.settings, self.fold, self.folder = prepared, settings, fold, folder
+        self.processes, self.device, self.log, self.progress = processes, processes.device, log, progress
         index = prepared.index
         training = index[index["fold"] != fold]
         if settings.training.drop_bad_scans:
             training = training[~training["bad_scan"]]
-        held_out = index[index["fold"] == fold]
+        self.held_out = index[index["fold"] == fold]
         self.data = SliceDataset(training, prepared.scan_folder, settings, augment=True)
-        self.validation = Validation(
-            SliceDataset(held_out, prepared.scan_folder, settings, augment=False), held_out, settings
-        )
         self.draws = EpochDraws(self.data.holds_organ(), settings.training, self.data.scan_of_sample())
-        self.loader = create_loader(
-            self.data, self.draws, settings.training, pin_memory=self.device.type == "cuda"
-        )
+        self.loader = create_loader(self.data, self.draws, settings.training, processes)
+        self.validation = self._create_validation() if processes.main else None
         self._create_network()
         self.history = History(folder)
         self.epoch, self.batch = 0, 0
         self.best, self.best_epoch = -math.inf, 0
+
+    def _create_validation(self) -> Validation:
+        slices = SliceDataset(self.held_out, self.prepared.scan_folder, self.settings, augment=False)
+        return Validation(slices, self.held_out, self.settings)
 
     def _create_network(self) -> None:
         chosen = self.settings.training
@@ -145,16 +156,40 @@ class _Trainer:
         network = create_model(
             self.settings.model, in_channels=self.settings.window.slices, classes=len(self.settings.organs)
         )
+        network = self.processes.normalising_together(network)
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.loss = create_loss(chosen.loss)
-        self.average = create_moving_average(self.network, chosen.ema_decay) if chosen.ema_decay else None
-        self.swa = create_epoch_average(self.network) if chosen.swa_epochs else None
-        self.optimizer = create_optimizer(self.network.parameters(), chosen)
-        self.schedule = Schedule(
-            self.optimizer, chosen, steps_per_epoch=math.ceil(len(self.loader) / chosen.accumulate)
-        )
         self.precision = select_precision(self.device, chosen.precision)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+        self.descent = Descent(self.network, chosen, len(self.loader), self.device, self.precision)
+        self.swa = create_epoch_average(self.network) if chosen.swa_epochs else None
+        # the same weights under other wrappings: what is scored and saved is always the network itself
+        self.forward = self.processes.together(self.network)
+        if chosen.compile:
+            self.forward = torch.compile(self.forward)
+
+    def start(self, resume: bool) -> None:
+        """Write down what is about to be computed, from the newest checkpoint on or from the initial weights."""
+        resumed = resume and self._resume()
+        if self.processes.main:
+            self._write_record()
+        if not resumed:
+            self._load_initial_weights()
+
+    def _write_record(self) -> None:
+        computing = describe_computing(
+            self.device,
+            self.precision,
+            compiled=self.settings.training.compile,
+            processes=self.processes.count,
+        )
+        slices = {"training": len(self.data), "held_out": len(self.held_out)}
+        about = {**self._about(), "first_epoch": self.epoch + 1, "slices": slices, "computing": computing}
+        write_record(self.folder, about)
+        self.log.note(
+            f"fold {self.fold} from epoch {self.epoch + 1}: {slices['training']} slices to learn from, "
+            f"{slices['held_out']} held out; {computing['processes']} x {computing['device_name']} "
+            f"({computing['device']}), {computing['precision']}"
+        )
 
     def fit(self) -> FoldResult:
         """Train the epochs that are left, and write the held-out probabilities of the kept weights."""
@@ -164,17 +199,21 @@ class _Trainer:
             self._finish_epoch(train_loss, time.monotonic() - started)
         if self.swa is not None:
             self._score_swa()
-        self._load_best()
-        write_oof(self.validation, self.network, self.device, self.precision, self.folder / "oof")
-        return FoldResult(self.folder, self.best_epoch, self.best)
+        self.processes.from_main(self._write_oof)
+        result = FoldResult(self.folder, self.best_epoch, self.best)
+        self.log.note(f"done: {result}")
+        return result
 
     def _has_stalled(self) -> bool:
         patience = self.settings.training.early_stop
         return patience > 0 and self.epoch - self.best_epoch >= patience
 
     def _train_epoch(self) -> float:
-        self.network.train()
+        self.forward.train()
         self.draws.epoch = self.epoch
+        # what a network drops out follows from seed, epoch and process alone, also in a resumed run
+        origin = np.random.SeedSequence([self.settings.training.seed, self.epoch, self.processes.rank])
+        torch.manual_seed(int(origin.generate_state(1)[0]))
         total = 0.0
         with tqdm(
             self.loader, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress
@@ -186,50 +225,41 @@ class _Trainer:
         return total / len(self.loader)
 
     def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:
+        """Learn from one batch, of which this process has its share; return the loss of the whole."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        masks = masks.to(self.device, non_blocking=True)
-        images, masks = mix_batch(images, masks, self.settings.training, epoch=self.epoch, step=self.batch)
+        masks = self.processes.gather(masks.to(self.device, non_blocking=True))
+        images, masks = self._mix(images, masks)
         with autocast(self.device, self.precision):
-            logits = self.network(images)
-        loss = self.loss(logits, masks)
+            logits = self.forward(images)
+        # of the whole batch in every process: Dice and Lovasz are no means over its samples
+        loss = self.loss(self.processes.gather(logits), masks)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
-                f"the loss became {value} in epoch {self.epoch + 1}; the last good state is in {self.folder}: "
-                "go on from it with --resume and a lower training.learning_rate"
+                f"the loss became {value} in epoch {self.epoch + 1}; {where_to_go_on(self.folder)} "
+                "and a lower training.learning_rate"
             )
-        self._descend(loss)
+        self.descent.add(loss * self.processes.count, self.batch)
         return value
 
-    def _descend(self, loss: torch.Tensor) -> None:
-        """Add the gradient of ``loss`` to its group's, and step where the group is full or the epoch ends."""
-        position = self.batch % self.settings.training.accumulate
-        first = self.batch - position
-        group = min(self.settings.training.accumulate, len(self.loader) - first)
-        if position == 0:
-            self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss / group).backward()
-        if position < group - 1:
-            return
-        self.scaler.unscale_(self.optimizer)
-        if self.settings.training.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.training.gradient_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.after_step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
+    def _mix(self, images: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mix this process's ``images`` and the whole batch's ``masks`` with others of the whole batch."""
+        chosen = self.settings.training
+        if not chosen.mixup and not chosen.cutmix:
+            return images, masks
+        images = self.processes.gather(images)
+        images, masks = mix_batch(images, masks, chosen, epoch=self.epoch, step=self.batch)
+        return images[self.processes.share(len(images))], masks
 
     def _finish_epoch(self, train_loss: float, train_seconds: float) -> None:
         self.epoch += 1
-        score = self._score(self._scored(), self.epoch, train_loss, train_seconds)
-        self.schedule.after_epoch(score)
+        score = self._score(self.descent.scored, self.epoch, train_loss, train_seconds)
+        self.descent.after_epoch(score)
         chosen = self.settings.training
         if self.swa is not None and self.epoch > chosen.epochs - chosen.swa_epochs:
-            self.swa.update_parameters(self._scored())
-        save_checkpoint(self.folder, self.epoch, self._state())
-        if self.progress:
-            tqdm.write(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score:.4f}", file=sys.stderr)
+            self.swa.update_parameters(self.descent.scored)
+        self.processes.from_main(lambda: save_checkpoint(self.folder, self.epoch, self._state()))
+        self.log.say(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score:.4f}")
 
     def _score_swa(self) -> None:
         started = time.monotonic()
@@ -239,12 +269,20 @@ class _Trainer:
 
     def _score(self, network: torch.nn.Module, epoch: int, train_loss: float, train_seconds: float) -> float:
         """Return the held-out score of ``network``, written down as that of ``epoch``; the best one is kept."""
+        score = self.processes.from_main(lambda: self._validate(network, epoch, train_loss, train_seconds))
+        if score > self.best:
+            self.best, self.best_epoch = score, epoch
+        return score
+
+    def _validate(
+        self, network: torch.nn.Module, epoch: int, train_loss: float, train_seconds: float
+    ) -> float:
         overlay = self.folder / "overlays" / f"epoch_{epoch:03d}.png"
         val_loss, score = self.validation.run(network, self.loss, self.device, self.precision, overlay)
         # plain numbers: a checkpoint, which is read without unpickling, takes no NumPy scalars
         row = {
             "epoch": epoch,
-            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "learning_rate": self.descent.learning_rate,
             "train_loss": train_loss,
             "val_loss": val_loss,
             "score": float(score.total),
@@ -254,74 +292,62 @@ class _Trainer:
         }
         self.history.add(row)
         if row["score"] > self.best:
-            self.best, self.best_epoch = row["score"], epoch
-            save_weights(self.folder, network.state_dict(), self._about(row))
+            kept = {"total": row["score"], "dice": row["dice"], "hausdorff": row["hausdorff"]}
+            about = {**self._about(), "epoch": epoch, "score": kept, "versions": package_versions()}
+            save_weights(self.folder, network.state_dict(), about)
         return row["score"]
 
-    def _scored(self) -> torch.nn.Module:
-        return self.network if self.average is None else self.average.module
-
-    def _about(self, row: dict[str, float]) -> dict[str, Any]:
+    def _about(self) -> dict[str, Any]:
         return {
             "settings": settings_to_dict(self.settings),
             "fold": self.fold,
-            "epoch": row["epoch"],
-            "score": {"total": row["score"], "dice": row["dice"], "hausdorff": row["hausdorff"]},
-            "data_fingerprint": self.fingerprint,
-            "work": str(self.work),
-            "versions": _versions(),
+            "data_fingerprint": self.prepared.fingerprint,
+            "work": str(self.prepared.scan_folder.parent.resolve()),
         }
 
-    def _load_best(self) -> None:
+    def _write_oof(self) -> None:
         self.network.load_state_dict(load_file(self.folder / "model.safetensors"))
+        write_oof(self.validation, self.network, self.device, self.precision, self.folder / "oof")
 
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
             "history": self.history.rows,
             "network": self.network.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
             "swa": None if self.swa is None else self.swa.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            **self.descent.state_dict(),
         }
 
-    def resume(self) -> bool:
+    def _resume(self) -> bool:
         """Take up the newest readable checkpoint and return whether there was one."""
-        found = load_newest_checkpoint(self.folder)
-        if found is None:
+        state, kept = self.processes.from_main(self._what_was_left)
+        if state is None:
             return False
-        _, state = found
-        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.epoch = state["epoch"]
+        # not the checkpoint's own: what is kept may be of the epoch that was broken off when it was nearly over
+        if kept is not None:
+            self.best, self.best_epoch = kept["score"]["total"], kept["epoch"]
         self.history = History(self.folder, state["history"])
         self.network.load_state_dict(state["network"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         if self.swa is not None:
             self.swa.load_state_dict(state["swa"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        self.descent.load_state_dict(state)
         return True
 
-    def load_initial_weights(self) -> None:
+    def _what_was_left(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        remove_leftovers(self.folder)
+        found = load_newest_checkpoint(self.folder)
+        if found is None:
+            return None, None
+        path, state = found
+        self.log.note(f"going on from {path}")
+        return state, read_kept_weights(self.folder)
+
+    def _load_initial_weights(self) -> None:
         """Start from the weights of another run where the settings name one, and say which tensors it left alone."""
         path = self.settings.model.initial_weights
         if path is None:
             return
         left = load_initial_weights(self.network, path)
         if left:
-            tqdm.write(f"{path} leaves {len(left)} tensors as they are: {', '.join(left)}", file=sys.stderr)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("gitract-kit", "torch", "timm", "segmentation-models-pytorch", "albumentations", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+            self.log.say(f"{path} leaves {len(left)} tensors as they are: {', '.join(left)}")
