@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Anatomy", "Body", "Grid", "ScanSize", "SmoothNoise"]
+__all__ = ["Anatomy", "Body", "Grid", "Pose", "ScanSize", "SmoothNoise"]
 
 FULL_DEPTH_MM = 432.0
 FULL_WIDTH_MM = 540.0
@@ -135,6 +135,16 @@ class Body:
     kidney_reach: float
     arm_radius: tuple[float, float]
     """Right and left; 0 where the arm is out of the picture."""
+    bend: float = 1.0
+    """Factor on how far tissue is bent, and on the lumps of what is not bowel."""
+    wander: float = 1.0
+    """Factor on how far the courses of stomach and bowel stray from the usual."""
+    girth: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factors on the radii of large bowel, small bowel and stomach."""
+    loop_gap_mm: float = 22.0
+    """Between the turning points of the small bowel's loops."""
+    fold: float = 1.0
+    """Factor on the haustra of the large bowel and on the swellings of any bowel."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Body:
@@ -157,15 +167,42 @@ class Body:
         )
 
 
+@dataclass(frozen=True)
+class Pose:
+    """How the patient lies in the picture; a move of (0, 0) puts the body where `Grid` wants it."""
+
+    move_mm: tuple[float, float] = (0.0, 0.0)
+    """Towards the bottom and the right of the picture."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """Factors on the body's height and width in the picture."""
+    turn_deg: float = 0.0
+
+    def displacement(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far (y, x) the pixels at ``y`` (rows,) and ``x`` (columns,) lie from their place in the body, mm."""
+        sine, cosine = np.sin(np.deg2rad(self.turn_deg)), np.cos(np.deg2rad(self.turn_deg))
+        down, right = y[:, None] - self.move_mm[0], x[None] - self.move_mm[1]
+        in_body_y = (cosine * down - sine * right) / self.zoom[0]
+        in_body_x = (sine * down + cosine * right) / self.zoom[1]
+        return in_body_y - y[:, None], in_body_x - x[None]
+
+
 class Anatomy:
     """One patient on one day, cut into slices."""
 
-    def __init__(self, body: Body, grid: Grid, case: np.random.Generator, day: np.random.Generator) -> None:
+    def __init__(
+        self,
+        body: Body,
+        grid: Grid,
+        case: np.random.Generator,
+        day: np.random.Generator,
+        pose: Pose | None = None,
+    ) -> None:
         self.body = body
         self.grid = grid
-        self._bends = [(6.0, SmoothNoise(case, 110.0, grid)) for _ in range(2)]
-        self._day_bends = [(3.5, SmoothNoise(day, 75.0, grid)) for _ in range(2)]
+        self._bends = [(6.0 * body.bend, SmoothNoise(case, 110.0, grid)) for _ in range(2)]
+        self._day_bends = [(3.5 * body.bend, SmoothNoise(day, 75.0, grid)) for _ in range(2)]
         self._lumps = SmoothNoise(case, 45.0, grid)
+        self._pose = None if pose is None else pose.displacement(grid.y, grid.x)
 
     def displacement(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """How far (y, x) each pixel of a slice is moved from the undeformed body, mm."""
@@ -173,14 +210,16 @@ class Anatomy:
             sum(size * noise.at(index) for size, noise in pair)
             for pair in zip(self._bends, self._day_bends, strict=True)
         )
-        return y, x
+        if self._pose is None:
+            return y, x
+        return y + self._pose[0], x + self._pose[1]
 
     def shapes(self, index: int, displacement: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
         """Fields of everything but the three organs on one slice, ``(y, x)`` float32 each."""
         y = self.grid.y[:, None] + displacement[0]
         x = self.grid.x[None] + displacement[1]
         z = float(self.grid.z[index])
-        lumps = 4.0 * self._lumps.at(index)
+        lumps = 4.0 * self.body.bend * self._lumps.at(index)
         trunk = self._trunk(x, y, z)
         viscera = self._viscera(x, y, z, lumps, trunk)
         back = self._back(x, y, z)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gitract_kit.competition.anatomy import FULL_DEPTH_MM, Anatomy, Body, Grid, ScanSize, SmoothNoise
+from gitract_kit.competition.anatomy import FULL_DEPTH_MM, Anatomy, Body, Grid, Pose, ScanSize, SmoothNoise
 from gitract_kit.competition.layout import ORGANS
 from gitract_kit.competition.tubes import TubeFields, large_bowel, small_bowel, stomach
 
-__all__ = ["Scan", "make_scan"]
+__all__ = ["BRIGHTNESS", "Painter", "Scan", "make_scan"]
 
 _COURSES = {"large_bowel": large_bowel, "small_bowel": small_bowel, "stomach": stomach}
 # the stomach lies in front of the bowel where they meet, the large bowel in front of the small one
@@ -25,8 +25,7 @@ SMALLEST_OUTLINE_MM2 = 110.0
 
 _UNYIELDING = ("kidney", "vertebra", "muscle", "vessel", "spleen", "hip")
 
-# brightness against the brightest fat: lowest and highest mean of a scan
-_BRIGHTNESS = {
+BRIGHTNESS = {
     "fat": (0.65, 1.0),
     "visceral_fat": (0.60, 0.95),
     "wall": (0.16, 0.34),
@@ -54,6 +53,7 @@ _BRIGHTNESS = {
     "small_bowel_lining": (0.25, 0.55),
     "stomach_lining": (0.30, 0.65),
 }
+"""Tissues, and the lowest and highest mean brightness of each in a scan, against the brightest fat."""
 
 # what is painted over what: shape, how deep inside it (mm), tissue, and how mottled that is
 _LAYERS = (
@@ -102,20 +102,25 @@ def make_scan(size: ScanSize, seed: int, case: int, day: int) -> Scan:
 
     Days of one case share body, courses and contrast; each is bent, filled and lit a little differently.
     """
-    return _Painter(size, seed, case, day).paint()
+    return Painter(size, seed, case, day).paint()
 
 
-class _Painter:
+class Painter:
     """Holds what one scan has drawn; paints it slice by slice, so that few slices are in memory as floats."""
+
+    content_range = (0.03, 0.75)
+    """Darkest and brightest content of stomach and bowel, gas apart."""
+    mottling = 1.0
+    """Factor on how mottled the other tissues are."""
 
     def __init__(self, size: ScanSize, seed: int, case: int, day: int) -> None:
         self.size = size
         case_body, case_shape, case_contrast = _generators(seed, case)
         day_shape, day_contrast, self._noise = _generators(seed, case, 1 + day)
-        body = Body.draw(case_body)
+        body = self._vary_body(Body.draw(case_body))
         offset_mm = tuple(case_body.uniform(-8, 8, 2) + day_shape.normal(0, 3, 2))
         self.grid = Grid(size, offset_mm)
-        self.anatomy = Anatomy(body, self.grid, case_shape, day_shape)
+        self.anatomy = Anatomy(body, self.grid, case_shape, day_shape, self._draw_pose(body))
         self.tubes = {
             organ: TubeFields(course(body, case_shape, day_shape), self.grid)
             for organ, course in _COURSES.items()
@@ -123,10 +128,16 @@ class _Painter:
         self.last_label_mm = min(body.label_end_mm, size.top_mm + size.depth_mm - 15)
         self._draw_contrast(case_contrast, day_contrast)
 
+    def _vary_body(self, body: Body) -> Body:
+        return body
+
+    def _draw_pose(self, body: Body) -> Pose | None:
+        return None
+
     def _draw_contrast(self, case: np.random.Generator, day: np.random.Generator) -> None:
         self.brightness = {
             tissue: case.uniform(low, high) * (1 + 0.07 * day.standard_normal())
-            for tissue, (low, high) in _BRIGHTNESS.items()
+            for tissue, (low, high) in BRIGHTNESS.items()
         }
         self.texture = {organ: case.uniform(0.08, 0.45) for organ in ORGANS}
         self.coarse = SmoothNoise(day, 14.0, self.grid)
@@ -211,7 +222,7 @@ class _Painter:
     def _tissues(self, fields: dict[str, np.ndarray]) -> np.ndarray:
         image = np.zeros((self.size.height, self.size.width), np.float32)
         for shape, depth_mm, tissue, mottling in _LAYERS:
-            value = self.brightness[tissue] * (1 + mottling * fields["coarse"])
+            value = self.brightness[tissue] * (1 + self.mottling * mottling * fields["coarse"])
             self._cover(image, fields[shape] + depth_mm, value)
         for organ in _FROM_BACK:
             self._cover_organ(image, organ, fields)
@@ -222,7 +233,7 @@ class _Painter:
         lumpy = self.texture[organ] * (fields["fine"] + 0.6 * fields["coarse"])
         content = self.brightness[organ] * (1 + 0.4 * fields[organ + " fill"] + lumpy)
         self._cover(image, surface, self.brightness[organ + "_lining"])
-        self._cover(image, surface + _LINING_MM[organ], np.clip(content, 0.03, 0.75))
+        self._cover(image, surface + _LINING_MM[organ], np.clip(content, *self.content_range))
         gas = np.maximum(12 * fields[organ + " height"], surface + _LINING_MM[organ])
         self._cover(image, gas, self.brightness["gas"])
 

@@ -30,9 +30,15 @@ from gitract_kit.competition.anatomy import ScanSize
 from gitract_kit.competition.layout import ORGANS, UW_MADISON
 from gitract_kit.competition.mr_image import make_scan
 from gitract_kit.competition.rle import rle_encode_batch
+from gitract_kit.competition.wide_variety import make_wide_scan
 from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.strict import nearest
 
-__all__ = ["REAL_SIZES", "PhantomPaths", "write_phantom"]
+__all__ = ["REAL_SIZES", "VARIETIES", "PhantomPaths", "write_phantom"]
+
+_MAKERS = {"usual": make_scan, "wide": make_wide_scan}
+VARIETIES = tuple(_MAKERS)
+"""How much scans differ, the default first: about as real ones do, or far more, for weights to start from."""
 
 REAL_SIZES = (
     ScanSize(),
@@ -76,6 +82,7 @@ def write_phantom(
     days: int = 2,
     slices: int | None = None,
     sizes: Sequence[ScanSize] = REAL_SIZES,
+    variety: str = VARIETIES[0],
     workers: int | None = None,
 ) -> PhantomPaths:
     """A made-up competition in the new folder ``out``; the same arguments write the same bytes.
@@ -83,7 +90,8 @@ def write_phantom(
     ``cases`` patients of ``days`` scans each are for training. The test set holds one scan of each of
     ``test_cases`` new patients, the first in the last of ``sizes``, which training does not get where there is
     another, and one later day of the first training case. ``slices`` cuts every body into that many
-    slices. A scan depends on ``seed``, its case and its day, not on how many others are made.
+    slices. ``variety`` is one of :data:`VARIETIES`. A scan depends on these two, ``seed``, its case and its day,
+    not on how many others are made.
 
     ``workers`` (processes; default: one a core, and 1 for little) does not change the files; a script that
     asks for several needs the usual ``if __name__ == "__main__"``. Raises :class:`SettingsError` on an impossible
@@ -91,6 +99,7 @@ def write_phantom(
     """
     out = Path(out)
     _check_numbers(seed, cases)
+    _check_variety(variety)
     _check_counts(
         cases=cases, test_cases=test_cases, days=days, slices=slices, workers=workers, sizes=len(sizes)
     )
@@ -100,7 +109,7 @@ def write_phantom(
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _write_tree(building, plans, seed, workers or _default_workers(plans))
+        _write_tree(building, plans, seed, variety, workers or _default_workers(plans))
         building.chmod(0o755)
         building.replace(out)
     except BaseException:
@@ -119,6 +128,11 @@ def _check_numbers(seed: int, cases: int) -> None:
             f"cases is {cases}: cases from {FIRST_TEST_CASE} on are the test set's; ask for at most "
             f"{FIRST_TEST_CASE - 1}, or make a second competition with another seed"
         )
+
+
+def _check_variety(variety: str) -> None:
+    if variety not in VARIETIES:
+        raise SettingsError(f"no variety is called {variety!r}{nearest(variety, VARIETIES)}")
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -171,9 +185,9 @@ def _default_workers(plans: Sequence[_ScanPlan]) -> int:
     return (os.cpu_count() or 1) if voxels > 10_000_000 else 1
 
 
-def _write_tree(folder: Path, plans: Sequence[_ScanPlan], seed: int, workers: int) -> None:
+def _write_tree(folder: Path, plans: Sequence[_ScanPlan], seed: int, variety: str, workers: int) -> None:
     root = folder / UW_MADISON.competition_slug
-    rows = _write_scans(root, plans, seed, min(workers, len(plans)))
+    rows = _write_scans(root, plans, seed, variety, min(workers, len(plans)))
     by_split = {
         split: [row for plan, scan in zip(plans, rows, strict=True) if plan.split == split for row in scan]
         for split in ("train", "test")
@@ -184,8 +198,10 @@ def _write_tree(folder: Path, plans: Sequence[_ScanPlan], seed: int, workers: in
     _write_csv(root / "sample_submission.csv", "id,class,predicted", blank)
 
 
-def _write_scans(root: Path, plans: Sequence[_ScanPlan], seed: int, workers: int) -> list[list[str]]:
-    write = partial(_write_scan, root, seed)
+def _write_scans(
+    root: Path, plans: Sequence[_ScanPlan], seed: int, variety: str, workers: int
+) -> list[list[str]]:
+    write = partial(_write_scan, root, seed, variety)
     if workers == 1:
         return [write(plan) for plan in plans]
     # processes, because a scan is many small array operations and threads wait for each other there
@@ -195,9 +211,9 @@ def _write_scans(root: Path, plans: Sequence[_ScanPlan], seed: int, workers: int
         return list(pool.map(write, plans))
 
 
-def _write_scan(root: Path, seed: int, plan: _ScanPlan) -> list[str]:
+def _write_scan(root: Path, seed: int, variety: str, plan: _ScanPlan) -> list[str]:
     """Writes the slices of one scan; returns its rows ``id,class,segmentation``."""
-    scan = make_scan(plan.size, seed, plan.case, plan.day)
+    scan = _MAKERS[variety](plan.size, seed, plan.case, plan.day)
     folder = root / plan.split / f"case{plan.case}" / plan.name / "scans"
     folder.mkdir(parents=True)
     rows = []

@@ -73,7 +73,7 @@ def stomach(body: Body, case: np.random.Generator, day: np.random.Generator) -> 
         (-0.24, -0.28, top + 76, 9),
     ]
     points, radius = _along(body, course, case, day, case_jitter_mm=7.0, day_jitter_mm=3.0)
-    radius *= case.uniform(0.85, 1.35) * day.uniform(0.85, 1.2)
+    radius *= case.uniform(0.85, 1.35) * day.uniform(0.85, 1.2) * body.girth[2]
     return _filled(points, radius, day, gas_mean=-0.9, gas_spread=0.5, shared=0.7)
 
 
@@ -100,10 +100,10 @@ def large_bowel(body: Body, case: np.random.Generator, day: np.random.Generator)
         (0.05, 0.10, end + 62, 14),
     ]
     points, radius = _along(body, course, case, day, case_jitter_mm=9.0, day_jitter_mm=4.0)
-    radius *= case.uniform(0.85, 1.25) * day.uniform(0.85, 1.15)
+    radius *= case.uniform(0.85, 1.25) * day.uniform(0.85, 1.15) * body.girth[0]
     length = np.arange(len(radius)) * STEP_MM
     haustra = np.sin(2 * np.pi * length / case.uniform(24, 34) + 2 * _wander(day, len(radius), 40.0))
-    radius *= 1 + 0.18 * haustra + 0.14 * _wander(day, len(radius), 60.0)
+    radius *= 1 + 0.18 * body.fold * haustra + 0.14 * body.fold * _wander(day, len(radius), 60.0)
     return _filled(points, radius, day, gas_mean=-0.6, gas_spread=0.9, shared=0.4)
 
 
@@ -119,11 +119,12 @@ def small_bowel(body: Body, case: np.random.Generator, day: np.random.Generator)
     ]
     course = duodenum + [(u, v, z, 10.5) for u, v, z in _loops(body, case)]
     points, radius = _along(body, course, case, day, case_jitter_mm=4.0, day_jitter_mm=5.0)
-    radius *= case.uniform(0.85, 1.2) * (1 + 0.16 * _wander(day, len(radius), 45.0))
+    radius *= case.uniform(0.85, 1.2) * (1 + 0.16 * body.fold * _wander(day, len(radius), 45.0))
+    radius *= body.girth[1]
     return _filled(points, radius, day, gas_mean=-1.5, gas_spread=0.6, shared=0.3)
 
 
-def _loops(body: Body, rng: np.random.Generator, count: int = 110, apart_mm: float = 22.0) -> list[tuple]:
+def _loops(body: Body, rng: np.random.Generator, count: int = 110) -> list[tuple]:
     """Turning points of the loops in units of the cavity: spread out, then chained to the nearest one left."""
     depth = body.label_end_mm + 60 - (body.stomach_top_mm + 85)
     middle = (rng.uniform(0.08, 0.25), -0.2, body.stomach_top_mm + 85 + depth / 2)
@@ -133,7 +134,7 @@ def _loops(body: Body, rng: np.random.Generator, count: int = 110, apart_mm: flo
     for candidate in rng.uniform(-1, 1, (900, 3)):
         place = (np.array(middle) + candidate * reach) * unit
         inside = (candidate[:2] ** 2).sum() < 1
-        if inside and all(np.linalg.norm(place - other) > apart_mm for other in kept):
+        if inside and all(np.linalg.norm(place - other) > body.loop_gap_mm for other in kept):
             kept.append(place)
     kept = kept[:count]
     chain = [np.array([0.2, 0.1, body.stomach_top_mm + 110]) * unit]
@@ -158,9 +159,8 @@ def _along(
     """Points ``(n, 3)`` and radii ``(n,)`` every few mm on a smooth line through a jittered course."""
     stations = np.array(course)
     knots = stations[:, :3] * (body.half_width, body.half_height, 1.0)
-    knots += case_jitter_mm * case.standard_normal(knots.shape) + day_jitter_mm * day.standard_normal(
-        knots.shape
-    )
+    strays = body.wander * case_jitter_mm * case.standard_normal(knots.shape)
+    knots += strays + body.wander * day_jitter_mm * day.standard_normal(knots.shape)
     lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
     at = np.arange(0.0, lengths[-1], STEP_MM)
     return CubicSpline(lengths, knots)(at), np.interp(at, lengths, stations[:, 3])
