@@ -35,11 +35,11 @@ from gitract_kit.competition.rle import rle_decode, rle_encode_batch
 from gitract_kit.competition.submission import read_submission
 from gitract_kit.data.geometry import create_geometry
 from gitract_kit.data.inputs import ScanInputs
+from gitract_kit.data.postprocess import CleanUp
 from gitract_kit.data.scans import Scan, decode_scan, decode_slice, intensity_range, iterate_scans
 from gitract_kit.data.window import window_positions
 from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.member import NetworkMember
-from gitract_kit.inference.postprocess import CleanUp
 from gitract_kit.inference.predictor import Predictor
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.settings import PredictionSettings

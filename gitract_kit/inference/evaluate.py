@@ -22,20 +22,18 @@ import numpy as np
 import pandas as pd
 
 from gitract_kit.competition.metric import VARIANTS, Score, competition_score
-from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.competition.score_sums import bootstrap_interval, score_by
+from gitract_kit.data.held_out import predict_rows
 from gitract_kit.data.oof import PREDICTION, HeldOutScan, RunOof, common_folds, load_runs, read_scan
 from gitract_kit.data.scans import iterate_scans
 from gitract_kit.errors import SettingsError
 from gitract_kit.files import write_text_atomic
 from gitract_kit.inference.evaluation_text import describe
 from gitract_kit.inference.fitting import Point, fit_settings, fit_weights, judge
-from gitract_kit.inference.postprocess import CleanUp
 from gitract_kit.inference.search import (
     create_grid,
     measure_settings,
     measure_weights,
-    opened_slices,
     settings_by_field,
     settings_of,
 )
@@ -168,7 +166,7 @@ class _Evaluator:
         grid = create_grid(own, organs, gated=bool(self._gates))
 
         def work(held_out: HeldOutScan) -> tuple[pd.DataFrame, np.ndarray]:
-            rows = _predict_rows(held_out, weights, own, organs)
+            rows = predict_rows(held_out, weights, own, organs)
             return rows, measure_settings(held_out, weights, own, organs, grid)
 
         def by_field(picks: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -203,7 +201,7 @@ class _Evaluator:
         prediction: PredictionSettings,
     ) -> pd.DataFrame:
         def work(held_out: HeldOutScan) -> pd.DataFrame:
-            return _predict_rows(held_out, weights, prediction, runs[0].organs)
+            return predict_rows(held_out, weights, prediction, runs[0].organs)
 
         return pd.concat(self._each_scan(runs, index, work, "masks"))
 
@@ -241,17 +239,6 @@ def _check_gated(runs: Sequence[RunOof], gates: Sequence[RunOof]) -> None:
                 f"{gate.folder} has no held-out probabilities of fold {lacking[0]}, which it is to be the gate of; "
                 f"train that fold of it first: gitract train WORK --fold {lacking[0]} -o {gate.folder}"
             )
-
-
-def _predict_rows(
-    held_out: HeldOutScan, weights: Sequence[float], prediction: PredictionSettings, organs: Sequence[str]
-) -> pd.DataFrame:
-    """Rows id, class, predicted of one scan."""
-    opened = opened_slices(held_out, prediction, organs)
-    masks = CleanUp(prediction, organs).apply(held_out.mean(weights), held_out.scan, opened)
-    columns = {organ: rle_encode_batch(masks[:, k]) for k, organ in enumerate(organs)}
-    table = pd.DataFrame({"id": held_out.scan.ids, **columns})
-    return table.melt(id_vars="id", var_name="class", value_name="predicted")
 
 
 def _about(runs: Sequence[RunOof], weights: Sequence[float], index: pd.DataFrame) -> dict[str, Any]:

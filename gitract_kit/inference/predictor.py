@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
+from gitract_kit.data.postprocess import CleanUp
 from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
 from gitract_kit.errors import GitractError, PredictionError, SettingsError
 from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
@@ -19,7 +20,6 @@ from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.faults import FaultLog, in_rerun
 from gitract_kit.inference.gate import Gate
 from gitract_kit.inference.member import Member
-from gitract_kit.inference.postprocess import CleanUp
 from gitract_kit.inference.record import PredictionSummary, write_record
 from gitract_kit.inference.rows import SubmissionRows, start_submission
 from gitract_kit.inference.run import PredictionRun, sigterm_as_exit

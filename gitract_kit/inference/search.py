@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gitract_kit.competition.hausdorff import hausdorff_within
+from gitract_kit.data.held_out import opened_slices
 from gitract_kit.data.oof import HeldOutScan, weighted_mean
+from gitract_kit.data.postprocess import CleanUp, by_organ, gate_limits, open_slices
 from gitract_kit.data.scans import Scan
-from gitract_kit.inference.gate import gate_limits
-from gitract_kit.inference.postprocess import CleanUp, by_organ, open_slices
 from gitract_kit.settings import PredictionSettings
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "create_grid",
     "measure_settings",
     "measure_weights",
-    "opened_slices",
     "settings_by_field",
     "settings_of",
 ]
@@ -80,14 +79,6 @@ def create_grid(
     ]
     # of choices that score the same the first is taken: the middle threshold, and the least clean-up
     return sorted(choices, key=lambda one: (abs(one.threshold - 0.5), one))
-
-
-def opened_slices(
-    held_out: HeldOutScan, prediction: PredictionSettings, organs: Sequence[str]
-) -> np.ndarray | None:
-    """Return (z, organ) bool: what the scan's gates let through under ``prediction``; None where it has no gate."""
-    gate = held_out.gate_mean()
-    return None if gate is None else open_slices(gate, *gate_limits(prediction, organs))
 
 
 def settings_of(prediction: PredictionSettings, organs: Sequence[str]) -> list[OrganSettings]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from blob_scans import FixedMember, make_scan, see_through
 
+from gitract_kit.data.postprocess import open_slices
 from gitract_kit.errors import SettingsError
-from gitract_kit.inference.postprocess import open_slices
 from gitract_kit.inference.predictor import Predictor
 from gitract_kit.settings import PredictionSettings
 

@@ -15,7 +15,7 @@ from gitract_kit.competition.metric import competition_score
 from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.competition.score_sums import bootstrap_interval, score_by, total_of
 from gitract_kit.data.oof import HeldOutScan, RunOof, load_oof, load_runs, read_scan
-from gitract_kit.inference.postprocess import CleanUp
+from gitract_kit.data.postprocess import CleanUp
 from gitract_kit.inference.search import (
     OrganSettings,
     create_grid,

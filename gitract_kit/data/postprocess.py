@@ -21,6 +21,7 @@ __all__ = [
     "drop_small_areas",
     "drop_small_components",
     "fill_gaps",
+    "gate_limits",
     "open_slices",
 ]
 
@@ -96,6 +97,15 @@ def open_slices(
         counts = ndimage.uniform_filter1d(counts, smoothing, axis=0, mode="nearest")
     # a running mean of whole numbers is not quite one
     return counts >= np.asarray(min_px) - 1e-6
+
+
+def gate_limits(
+    settings: PredictionSettings, organs: Sequence[str]
+) -> tuple[Sequence[float], Sequence[int], int]:
+    """Return what `open_slices` reads a gate's probabilities with: thresholds, least pixels, smoothing."""
+    thresholds = by_organ(settings.gate_threshold, organs, "gate_threshold")
+    min_px = by_organ(settings.gate_min_px, organs, "gate_min_px")
+    return thresholds, min_px, settings.gate_smoothing
 
 
 def drop_small_components(masks: np.ndarray, min_px: Sequence[int]) -> np.ndarray:

@@ -7,8 +7,7 @@ import pytest
 from blob_scans import make_scan
 from scipy import ndimage
 
-from gitract_kit.errors import SettingsError
-from gitract_kit.inference.postprocess import (
+from gitract_kit.data.postprocess import (
     CleanUp,
     apply_threshold,
     by_organ,
@@ -17,6 +16,7 @@ from gitract_kit.inference.postprocess import (
     drop_small_components,
     fill_gaps,
 )
+from gitract_kit.errors import SettingsError
 from gitract_kit.settings import PredictionSettings
 
 
