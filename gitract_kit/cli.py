@@ -65,6 +65,7 @@ def _add_phantom(verbs) -> None:
     verb.add_argument("--test-cases", type=int, default=3, help="test cases that training never saw")
     verb.add_argument("--days", type=int, default=2, help="scans a training case")
     verb.add_argument("--slices", type=int, help="slices a scan, instead of 144 and 80")
+    verb.add_argument("--variety", default="usual", help="usual, or wide: scans for weights to start from")
     verb.set_defaults(run=_phantom)
 
 
@@ -78,6 +79,7 @@ def _phantom(options: argparse.Namespace) -> None:
         test_cases=options.test_cases,
         days=options.days,
         slices=options.slices,
+        variety=options.variety,
     )
     print(f"competition  {paths.root}\ntest's truth {paths.solution}")
 
