@@ -83,7 +83,8 @@ def evaluate_runs(
 
     Several runs are scored one by one and as an ensemble of the folds that all have. Settings and weights are fitted
     by the ``leaderboard`` score, and kept only where scans that had no part in the choice gain by it: those of the
-    fold left out, or of the case where there is one fold. Without ``search`` the runs' own settings are scored and
+    fold left out, or of the case where there is one fold; so are limits of the gate, where such scans gain more with
+    them than by clean-up alone. Without ``search`` the runs' own settings are scored and
     no prediction.json is written. ``gates`` are runs whose mean is the slice gate of all others, as the members of a
     bundle of that role are; its limits are then searched with the rest, in place of those of the segmenters' gate to
     themselves. ``workers`` scans are in memory at a time, one a core where None. ``progress`` may wrap the iterator of
@@ -174,9 +175,25 @@ class _Evaluator:
 
         rows, tables = zip(*self._each_scan(runs, index, work, "settings"), strict=True)
         start = [grid.index(one) for one in settings_of(own, organs)]
-        fitted = judge(np.stack(tables), _groups(index), start, fit_settings(start))
-        found = {**_describe_groups(index), "tried": len(grid), **fitted.describe("settings", by_field)}
-        return pd.concat(rows), found, dataclasses.replace(own, **by_field(fitted.picks))
+        own_gates = {grid[pick].gates for pick in start}
+        searches = {
+            "clean-up": [number for number, one in enumerate(grid) if one.gates in own_gates],
+            "clean-up and gate": range(len(grid)),
+        }
+        fits = {
+            name: judge(np.stack(tables), _groups(index), start, fit_settings(start, allowed))
+            for name, allowed in searches.items()
+        }
+        # the wider choice fits better by nature, and is taken where scans that had no part in it gain more
+        name = max(fits, key=lambda name: fits[name].left_out_total or 0.0)
+        found = {
+            **_describe_groups(index),
+            "tried": len(searches[name]),
+            "searched": name,
+            "left_out_totals": {name: fitted.left_out_total for name, fitted in fits.items()},
+            **fits[name].describe("settings", by_field),
+        }
+        return pd.concat(rows), found, dataclasses.replace(own, **by_field(fits[name].picks))
 
     def _search_weights(self, runs: Sequence[RunOof], index: pd.DataFrame) -> tuple[Point, dict[str, Any]]:
         """The runs' weights, and what their search found."""

@@ -69,7 +69,11 @@ def _search(numbers: Mapping[str, Any]) -> str:
         (organ, *(f"{own[name][organ]:g} -> {fitted[name][organ]:g}" for name in names))
         for organ in numbers["organs"]
     ]
-    return f"{_gains(found, 'settings an organ', 'the own settings')}\n{_table(rows)}"
+    searches = ", ".join(
+        f"{name} {_four(total)}" for name, total in found["left_out_totals"].items() if total
+    )
+    choice = f"\n  left out, by search: {searches}; taken: {found['searched']}" if searches else ""
+    return f"{_gains(found, 'settings an organ', 'the own settings')}{choice}\n{_table(rows)}"
 
 
 def _gains(found: Mapping[str, Any], what: str, before: str) -> str:

@@ -81,16 +81,21 @@ def judge(table: np.ndarray, groups: Sequence[Hashable], start: Picks, fit: Fit)
     return Fitted(picks, own_total, fitted_total, left_out_total, without)
 
 
-def fit_settings(start: Picks) -> Fit:
-    """Return the search that begins at ``start`` and goes through the organs in turn until none gains."""
+def fit_settings(start: Picks, allowed: Sequence[int] | None = None) -> Fit:
+    """Return the search that begins at ``start`` and goes through the organs in turn until none gains.
+
+    It picks from the choices ``allowed`` alone, of which those of ``start`` are some; None allows all.
+    """
 
     def fit(sums: np.ndarray) -> Picks:
         picks = list(start)
+        choices = list(range(sums.shape[1]) if allowed is None else allowed)
         for _ in range(_MOST_SWEEPS):
             before = list(picks)
             for organ in range(len(picks)):
                 others = _take(sums, picks) - sums[organ, picks[organ]]
-                picks[organ] = _best(total_of(sums[organ] + others), picks[organ])
+                totals = total_of(sums[organ, choices] + others)
+                picks[organ] = choices[_best(totals, choices.index(picks[organ]))]
             if picks == before:
                 break
         return picks

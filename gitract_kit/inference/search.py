@@ -33,8 +33,8 @@ _THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 15))  # 0.2 to 0.
 _MIN_COMPONENT_PX = (0, 25, 100)
 _MIN_COMPONENT_VOXELS = (0, 500)
 # threshold and least pixels; at the mask's own threshold a gate is a least area, which is why that is not tried too
-_OWN_GATES = ((0.5, 0), (0.5, 50), (0.5, 150), (0.8, 10), (0.8, 50))
-_GATES = ((0.5, 1), (0.3, 10), (0.5, 50), (0.5, 150), (0.8, 10))
+_OWN_GATES = ((0.5, 0), (0.5, 50), (0.8, 10), (0.8, 50))
+_GATES = ((0.5, 1), (0.3, 10), (0.5, 50), (0.8, 10))
 
 
 @dataclass(frozen=True, order=True)
@@ -49,6 +49,11 @@ class OrganSettings:
     own_gate_min_px: int = 0
     gate_threshold: float = 0.5
     gate_min_px: int = 1
+
+    @property
+    def gates(self) -> tuple[float, int, float, int]:
+        """The limits of both gates, as one value to compare."""
+        return self.own_gate_threshold, self.own_gate_min_px, self.gate_threshold, self.gate_min_px
 
 
 _FIELDS = tuple(one.name for one in dataclasses.fields(OrganSettings))

@@ -64,6 +64,21 @@ def test_gate_of_the_segmenters_to_themselves_ends_organs_where_they_end(tmp_pat
     assert read_back.own_gate_min_px == chosen["own_gate_min_px"]
 
 
+def test_gate_that_scans_left_out_gain_less_by_is_not_taken(tmp_path: Path):
+    """What a gate fitted to one fold keeps out is false there, and all that is true in the other."""
+    kinds = iter([goes_on_too_far, lambda masks, _: np.where(masks, 0.75, 0.05)])
+
+    def draw(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return next(kinds)(masks, rng)
+
+    folder = write_run(tmp_path / "run", draw, folds={k: [f"case{k}_day0"] for k in range(2)})
+    search = evaluate_runs([folder], resamples=10).runs[0]["search"]
+    totals = search["left_out_totals"]
+    assert totals["clean-up and gate"] < totals["clean-up"] - 0.1
+    assert search["searched"] == "clean-up"
+    assert search["settings"]["own_gate_min_px"] == dict.fromkeys(ORGANS, 0)
+
+
 def test_limits_of_another_run_as_gate_are_searched(tmp_path: Path):
     """The gate says 0.6 of the false slices and 0.9 of the true ones: one of the limits tried tells them apart."""
 

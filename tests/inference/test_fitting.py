@@ -39,6 +39,14 @@ def test_choices_that_gain_nothing_stay_at_the_start():
     assert fit_settings([3, 1])(sums) == [3, 1]
 
 
+def test_search_picks_the_best_of_what_is_allowed():
+    sums = np.zeros((2, 4, 4))
+    sums[:] = [5.0, 10.0, 0.2, 1.0]
+    sums[:, 1, 0], sums[:, 3, 0] = 9.0, 7.0
+    assert fit_settings([0, 2])(sums) == [1, 1]
+    assert fit_settings([0, 2], [0, 2, 3])(sums) == [3, 3]
+
+
 def test_start_without_a_score_is_left():
     sums = np.zeros((1, 2, 4))
     sums[0, 1] = [5.0, 10.0, 0.2, 1.0]
