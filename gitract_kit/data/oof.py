@@ -12,8 +12,8 @@ import dataclasses
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class RunOof:
     """One row a held-out slice: the prepared index's columns, ``fold`` among them."""
     unfinished: tuple[int, ...] = ()
     """Folds that are there without held-out probabilities: their training has not ended."""
+    abouts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """What the model.json of each of `folds` says."""
 
     @property
     def folds(self) -> list[int]:
@@ -156,7 +158,15 @@ def load_oof(run: str | Path) -> RunOof:
     )
     _check_held_out_once(run, index)
     unfinished = tuple(sorted(set(folds) - set(finished)))
-    return RunOof(run, settings.organs, abouts[0]["data_fingerprint"], settings.prediction, index, unfinished)
+    return RunOof(
+        run,
+        settings.organs,
+        abouts[0]["data_fingerprint"],
+        settings.prediction,
+        index,
+        unfinished,
+        dict(zip(finished, abouts, strict=True)),
+    )
 
 
 def common_folds(runs: Sequence[RunOof]) -> tuple[list[int], list[int]]:
