@@ -178,6 +178,12 @@ def _add_bundle(verbs) -> None:
     verb.add_argument(
         "--role", default="segment", choices=("segment", "gate"), help="what its members are for"
     )
+    verb.add_argument(
+        "--ensemble",
+        type=Path,
+        metavar="FILE",
+        help="ensemble.json of RUN and others: its weight and settings",
+    )
     verb.set_defaults(run=_bundle)
 
 
@@ -185,7 +191,9 @@ def _bundle(options: argparse.Namespace) -> None:
     from gitract_kit.shipping.bundle import create_bundle, load_bundle
     from gitract_kit.shipping.dataset import describe_bundle
 
-    folder = create_bundle(options.run_folder, options.out, folds=options.folds, role=options.role)
+    folder = create_bundle(
+        options.run_folder, options.out, folds=options.folds, role=options.role, ensemble=options.ensemble
+    )
     describe_bundle(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {len(load_bundle(folder).members)} members, {size / 1e6:.1f} MB")

@@ -31,6 +31,7 @@ __all__ = [
     "RunOof",
     "chosen_prediction",
     "common_folds",
+    "ensemble_part",
     "load_oof",
     "load_runs",
     "read_scan",
@@ -214,6 +215,37 @@ def chosen_prediction(run: str | Path, own: PredictionSettings) -> PredictionSet
         raise SettingsError(
             f"{path}: {error}; write it again with `gitract evaluate`, or delete it"
         ) from error
+
+
+def ensemble_part(
+    path: str | Path, run: str | Path, own: PredictionSettings
+) -> tuple[float, PredictionSettings]:
+    """Return the weight of ``run`` in the ensemble that ``path`` describes, and ``own`` with what was chosen for it.
+
+    ``path`` is the ensemble.json of `gitract evaluate RUN RUN...`. One that is damaged, that tells of other runs, or in
+    which ``run`` has no weight is a `SettingsError`.
+    """
+    path, folder = Path(path), Path(run).resolve()
+    try:
+        ensemble = json.loads(path.read_text(encoding="utf-8"))
+        runs = [Path(one).resolve() for one in ensemble["runs"]]
+        weights = [float(weight) for weight in ensemble["weights"]]
+        chosen = ensemble.get("chosen", ensemble["own"])["prediction"]
+        prediction = settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read as an ensemble ({type(error).__name__}: {error}); give the ensemble.json that "
+            "`gitract evaluate RUN RUN...` writes into the first run's folder"
+        ) from error
+    if folder not in runs:
+        raise SettingsError(
+            f"{path} tells of {', '.join(map(str, runs))}, and not of {folder}; evaluate the runs together as they lie "
+            "now"
+        )
+    weight = weights[runs.index(folder)]
+    if weight == 0:
+        raise SettingsError(f"{path} gives {run} no weight: the ensemble is better without it; leave it out")
+    return weight, prediction
 
 
 def _load_npz(path: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from gitract_kit.data.oof import chosen_prediction
+from gitract_kit.data.oof import chosen_prediction, ensemble_part
 from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.files import write_bytes_atomic, write_text_atomic
 from gitract_kit.inference.member import NetworkMember
@@ -55,13 +55,16 @@ def create_bundle(
     name: str | None = None,
     half: bool = True,
     role: str = "segment",
+    ensemble: str | Path | None = None,
 ) -> Path:
     """Write the trained folds of ``run`` as a bundle and return its folder, ``out``.
 
     ``folds`` picks some, None takes all that are there. ``half`` stores the weights as float16, half the size; loading
     widens them to float32 again. ``role`` is what the members are for: ``segment`` or ``gate``. The prediction
-    settings are those of the first fold, changed by what `gitract evaluate` chose for the run. The same run gives the
-    same bytes. A fold that is missing, torn or of other organs is a `BundleError`.
+    settings are those of the first fold, changed by what `gitract evaluate` chose for the run. With ``ensemble``, an
+    ensemble.json that tells of the run, they are those chosen for the ensemble, and the members share the run's weight
+    in it: the bundles of all its runs, predicted with together, are what was evaluated. The same run gives the same
+    bytes. A fold that is missing, torn or of other organs is a `BundleError`.
     """
     if role not in ROLES:
         raise SettingsError(f"role is {role!r}, expected {' or '.join(ROLES)}")
@@ -69,8 +72,12 @@ def create_bundle(
     trained = [_read_fold(run / f"fold_{fold}") for fold in _choose_folds(run, folds)]
     settings = [_settings(fold["settings"], fold["path"]) for fold in trained]
     _check_organs([one.organs for one in settings], [fold["path"] for fold in trained])
-    prediction = chosen_prediction(run, settings[0].prediction)
-    members = [_write_member(fold, out, half, role) for fold in trained]
+    if ensemble is None:
+        weight, prediction = 1.0, chosen_prediction(run, settings[0].prediction)
+    else:
+        run_weight, prediction = ensemble_part(ensemble, run, settings[0].prediction)
+        weight = run_weight / len(trained)
+    members = [_write_member(fold, out, half, role, weight) for fold in trained]
     manifest = {
         "format": FORMAT,
         "name": name or out.resolve().name,
@@ -162,7 +169,7 @@ def _read_fold(folder: Path) -> dict[str, Any]:
     return {**about, "path": path, "weights": folder / "model.safetensors"}
 
 
-def _write_member(fold: Mapping[str, Any], out: Path, half: bool, role: str) -> dict[str, Any]:
+def _write_member(fold: Mapping[str, Any], out: Path, half: bool, role: str, weight: float) -> dict[str, Any]:
     state = _parse_weights(_read_weights(fold["weights"], fold["sha256"]), fold["weights"])
     if half:
         state = {name: _halve(tensor, name, fold["weights"]) for name, tensor in state.items()}
@@ -174,7 +181,7 @@ def _write_member(fold: Mapping[str, Any], out: Path, half: bool, role: str) -> 
         "sha256": sha256(content).hexdigest(),
         "bytes": len(content),
         "role": role,
-        "weight": 1.0,
+        "weight": weight,
         **{key: fold[key] for key in ("fold", "epoch", "score", "settings")},
     }
 

@@ -174,6 +174,56 @@ def test_what_evaluation_chose_travels_in_the_bundle(run, tmp_path):
     assert bundle.prediction.tta == "none", "what it does not decide stays the run's own"
 
 
+def write_ensemble(path: Path, runs: dict[Path, float], **more: object) -> Path:
+    """What `gitract evaluate` writes of several runs, as far as bundles read it."""
+    numbers = {
+        "runs": [str(run) for run in runs],
+        "weights": list(runs.values()),
+        "own": {"prediction": {"threshold": {"large_bowel": 0.5}}},
+        **more,
+    }
+    path.write_text(json.dumps(numbers))
+    return path
+
+
+def test_ensemble_gives_the_run_s_weight_to_its_folds_and_its_settings_to_the_bundle(run, tmp_path):
+    (run / "prediction.json").write_text(json.dumps({"min_component_px": 60}))
+    chosen = {"prediction": {"threshold": {"large_bowel": 0.3}}}
+    ensemble = write_ensemble(
+        tmp_path / "ensemble.json", {tmp_path / "other": 0.25, run: 0.75}, chosen=chosen
+    )
+
+    bundle = load_bundle(create_bundle(run, tmp_path / "part", ensemble=ensemble))
+
+    assert [member.weight for member in bundle.members] == [0.375, 0.375]
+    assert bundle.prediction.threshold == {"large_bowel": 0.3}
+    assert bundle.prediction.min_component_px == 25, "what was chosen for the run alone is not the ensemble's"
+
+
+def test_ensemble_without_a_search_keeps_the_own_settings(run, tmp_path):
+    ensemble = write_ensemble(tmp_path / "ensemble.json", {run: 0.5, tmp_path / "other": 0.5})
+    manifest = read_manifest(create_bundle(run, tmp_path / "part", ensemble=ensemble))
+    assert manifest["prediction"]["threshold"] == {"large_bowel": 0.5}
+    assert {entry["weight"] for entry in manifest["members"]} == {0.25}
+
+
+def test_ensemble_of_other_runs_or_without_this_one_is_refused(run, tmp_path):
+    other = write_ensemble(tmp_path / "other.json", {tmp_path / "a": 0.5, tmp_path / "b": 0.5})
+    with pytest.raises(SettingsError, match=r"other\.json tells of .*, and not of .*/run"):
+        create_bundle(run, tmp_path / "part", ensemble=other)
+    useless = write_ensemble(tmp_path / "useless.json", {tmp_path / "a": 1.0, run: 0.0})
+    with pytest.raises(SettingsError, match="no weight: the ensemble is better without it; leave it out"):
+        create_bundle(run, tmp_path / "part", ensemble=useless)
+    assert not (tmp_path / "part").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"runs": [1], "weights": ["a"], "own": {}}'])
+def test_damaged_ensemble_is_an_error_that_names_the_file(run, tmp_path, content):
+    (tmp_path / "ensemble.json").write_text(content)
+    with pytest.raises(SettingsError, match=r"ensemble\.json: cannot be read as an ensemble"):
+        create_bundle(run, tmp_path / "part", ensemble=tmp_path / "ensemble.json")
+
+
 def test_folds_and_name_can_be_chosen(trained_run, tmp_path):
     manifest = read_manifest(create_bundle(trained_run, tmp_path / "out", folds=[1], name="second"))
     assert manifest["name"] == "second"

@@ -31,13 +31,20 @@ MODEL = ModelSettings(
 )
 
 
-def write_bundle(folder: Path, *, folds: int = 2, organs: tuple[str, ...] = ORGANS) -> Path:
+def write_bundle(
+    folder: Path,
+    *,
+    folds: int = 2,
+    organs: tuple[str, ...] = ORGANS,
+    role: str = "segment",
+    threshold: float = 0.5,
+) -> Path:
     settings = Settings(
         organs=organs,
         window=WindowSettings(slices=3),
         geometry=GeometrySettings(height=64, width=64),
         model=MODEL,
-        prediction=PredictionSettings(tta="hflip", min_component_px=0),
+        prediction=PredictionSettings(tta="hflip", min_component_px=0, threshold=threshold),
     )
     run = folder.parent / f"run-{folder.name}"
     for fold in range(folds):
@@ -55,7 +62,7 @@ def write_bundle(folder: Path, *, folds: int = 2, organs: tuple[str, ...] = ORGA
             "sha256": sha256(content).hexdigest(),
         }
         (place / "model.json").write_text(json.dumps(about))
-    return create_bundle(run, folder)
+    return create_bundle(run, folder, role=role)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,23 @@ def test_members_of_all_bundles_predict_together(bundle, root, tmp_path):
     check_submission(summary.output, root / "sample_submission.csv")
     members = json.loads(summary.record.read_text())["members"]
     assert [member["name"] for member in members] == ["made-up/fold_0", "made-up/fold_1", "second/fold_0"]
+
+
+def test_settings_are_those_of_the_first_bundle_that_draws(bundle, root, tmp_path):
+    gate = write_bundle(tmp_path / "gate", folds=1, role="gate", threshold=0.9)
+    summary = predict_bundles([gate, bundle], root, tmp_path / "submission.csv", device="cpu", progress=False)
+    assert json.loads(summary.record.read_text())["prediction"]["threshold"] == 0.5
+
+
+def test_bundles_of_other_settings_are_warned_of(bundle, root, tmp_path):
+    other = write_bundle(tmp_path / "other", folds=1, threshold=0.3)
+    with pytest.warns(
+        UserWarning, match="other has other prediction settings than .*made-up, whose are used"
+    ):
+        summary = predict_bundles(
+            [bundle, other], root, tmp_path / "submission.csv", device="cpu", progress=False
+        )
+    assert json.loads(summary.record.read_text())["prediction"]["threshold"] == 0.5
 
 
 def test_missing_weights_are_fatal_and_leave_the_empty_submission(bundle, root, tmp_path):
