@@ -296,6 +296,8 @@ class PredictionSettings:
     """Connected components of a whole scan with fewer voxels are dropped; 0 and 1 keep all."""
     max_distance_mm: float | Mapping[str, float] | None = None
     """Components farther than this from the organ's largest one in the scan are dropped; None keeps all."""
+    exclusive: bool = False
+    """A pixel counts for its most probable organ alone: for masks that hold one value a pixel."""
     fill_gaps: bool = False
     """Set pixels that both neighbouring slices have."""
     gate_threshold: float | Mapping[str, float] = 0.5
@@ -357,6 +359,8 @@ class Settings:
     """The competition's layout."""
     organs: tuple[str, ...] = ("large_bowel", "small_bowel", "stomach")
     """Class names in the order of the network's outputs; `gitract train` sets them from the data's layout."""
+    mask_values: tuple[int, ...] = ()
+    """What each organ's pixels are in the mask pictures that the data came with; () where it came with run lengths."""
     window: WindowSettings = field(default_factory=WindowSettings)
     geometry: GeometrySettings = field(default_factory=GeometrySettings)
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
@@ -365,6 +369,16 @@ class Settings:
     """In a preset or an assignment also a name: ``none``, ``flip``, ``light``, ``medium`` (the default), ``strong``."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     prediction: PredictionSettings = field(default_factory=PredictionSettings)
+
+    def __post_init__(self) -> None:
+        values = self.mask_values
+        require(
+            not values or len(set(values)) == len(values) == len(self.organs),
+            "mask_values",
+            values,
+            f"one value for each of {', '.join(self.organs)}",
+        )
+        require(all(0 < value < 2**16 for value in values), "mask_values", values, "1 to 65535")
 
 
 def preset_names() -> list[str]:

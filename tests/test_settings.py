@@ -59,6 +59,9 @@ def test_assignments_change_what_they_name():
         ("training.precision=fp8", "one of auto, fp32, fp16, bf16"),
         ("training={epochs: [}", "is not a YAML value"),
         ("window=5", "expected a mapping of settings, found 5"),
+        ("mask_values=[1, 2]", r"mask_values is \(1, 2\); it must be one value for each of large_bowel"),
+        ("mask_values=[1, 2, 2]", r"mask_values is \(1, 2, 2\)"),
+        ("mask_values=[0, 1, 2]", "it must be 1 to 65535"),
     ],
 )
 def test_a_bad_assignment_says_what_is_wrong(assignment, message):

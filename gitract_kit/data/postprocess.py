@@ -22,6 +22,7 @@ __all__ = [
     "drop_small_components",
     "fill_gaps",
     "gate_limits",
+    "keep_most_probable",
     "open_slices",
 ]
 
@@ -36,6 +37,7 @@ class CleanUp:
     """The steps that ``settings`` ask for, in order, for masks of ``organs``."""
 
     def __init__(self, settings: PredictionSettings, organs: Sequence[str]) -> None:
+        self._exclusive = settings.exclusive
         self._thresholds = by_organ(settings.threshold, organs, "threshold")
         self._own_gate_thresholds = by_organ(settings.own_gate_threshold, organs, "own_gate_threshold")
         self._own_gate_min_px = by_organ(settings.own_gate_min_px, organs, "own_gate_min_px")
@@ -51,6 +53,8 @@ class CleanUp:
 
         ``opened`` (z, organ) bool is what a gate lets through; None lets everything.
         """
+        if self._exclusive:
+            probabilities = keep_most_probable(probabilities)
         masks = apply_threshold(probabilities, self._thresholds)
         if opened is not None:
             masks[~opened] = False
@@ -77,6 +81,15 @@ def by_organ(setting: Number | Mapping[str, Number], organs: Sequence[str], name
             f"expected one value for each of {', '.join(organs)}, or one number for all"
         )
     return tuple(setting[organ] for organ in organs)
+
+
+def keep_most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Return ``probabilities`` (z, organ, y, x) with 0 for all but the likeliest organ of a pixel, the first of equals.
+
+    Thresholds come after it: what one organ gets of a pixel does not depend on another's threshold.
+    """
+    likeliest = probabilities.argmax(axis=1)[:, None]
+    return np.where(np.arange(probabilities.shape[1])[:, None, None] == likeliest, probabilities, 0)
 
 
 def apply_threshold(probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from gitract_kit.competition.hausdorff import hausdorff_within
 from gitract_kit.data.held_out import opened_slices
 from gitract_kit.data.oof import HeldOutScan, weighted_mean
-from gitract_kit.data.postprocess import CleanUp, by_organ, gate_limits, open_slices
+from gitract_kit.data.postprocess import CleanUp, by_organ, gate_limits, keep_most_probable, open_slices
 from gitract_kit.data.scans import Scan
 from gitract_kit.settings import PredictionSettings
 
@@ -113,6 +113,8 @@ def measure_settings(
 
     The other steps of the clean-up are those of ``prediction``.
     """
+    if prediction.exclusive:
+        held_out = _settle(held_out, weights)
     sums = np.empty((len(organs), len(grid), 4))
     lowest = min(min(one.threshold, one.own_gate_threshold) for one in grid)
     gate = held_out.gate_mean()
@@ -137,6 +139,10 @@ def measure_weights(
     organs: Sequence[str],
 ) -> np.ndarray:
     """Return the sums (organ, point, 4) of one scan under every weighting of the runs."""
+    if prediction.exclusive:
+        alone = dataclasses.replace(prediction, exclusive=False)
+        settled = [measure_weights(_settle(held_out, point), [point], alone, organs) for point in points]
+        return np.concatenate(settled, axis=1)
     sums = np.empty((len(organs), len(points), 4))
     opened = opened_slices(held_out, prediction, organs)
     for k, (organ, one) in enumerate(zip(organs, settings_of(prediction, organs), strict=True)):
@@ -149,6 +155,14 @@ def measure_weights(
             for point in points
         ]
     return sums
+
+
+def _settle(held_out: HeldOutScan, weights: Sequence[float]) -> HeldOutScan:
+    """``held_out`` with 0 in every run where an organ is not the likeliest of the mean; each then stands for itself."""
+    lost = keep_most_probable(held_out.mean(weights)) == 0
+    return dataclasses.replace(
+        held_out, probabilities=tuple(np.where(lost, 0, one) for one in held_out.probabilities)
+    )
 
 
 class _Region:

@@ -15,6 +15,7 @@ from gitract_kit.data.postprocess import (
     drop_small_areas,
     drop_small_components,
     fill_gaps,
+    keep_most_probable,
 )
 from gitract_kit.errors import SettingsError
 from gitract_kit.settings import PredictionSettings
@@ -26,6 +27,25 @@ def test_threshold_counts_from_its_own_value_by_organ():
     assert masks.dtype == bool
     assert masks[0, 0].tolist() == [[False, True], [True, True]]
     assert masks[0, 1].tolist() == [[False, False], [False, True]]
+
+
+def test_the_likeliest_organ_keeps_a_pixel_and_the_first_of_equals():
+    probabilities = np.array([[0.6, 0.2, 0.5], [0.7, 0.1, 0.5], [0.1, 0.3, 0.4]], dtype=np.float32)
+    kept = keep_most_probable(probabilities.reshape(1, 3, 1, 3))
+    assert kept.dtype == np.float32
+    np.testing.assert_array_equal(
+        kept[0, :, 0], np.array([[0, 0, 0.5], [0.7, 0, 0], [0, 0.3, 0]], dtype=np.float32)
+    )
+
+
+def test_exclusive_organs_share_no_pixel_and_a_low_threshold_wins_none():
+    probabilities = np.array([0.6, 0.2, 0.7, 0.4], dtype=np.float32).reshape(1, 2, 1, 2)
+    settings = PredictionSettings(threshold={"a": 0.1, "b": 0.5}, min_component_px=0, exclusive=True)
+    scan = make_scan((1, 2), slices=1)
+    masks = CleanUp(settings, ("a", "b")).apply(probabilities, scan)
+    assert masks[0, :, 0].tolist() == [[False, False], [True, False]]
+    shared = CleanUp(dataclasses.replace(settings, exclusive=False), ("a", "b")).apply(probabilities, scan)
+    assert shared[0, :, 0].tolist() == [[True, True], [True, False]]
 
 
 def volume_with_components() -> np.ndarray:

@@ -69,7 +69,13 @@ def score_scans(scans: list[HeldOutScan], run: RunOof, weights: list[float], pre
 
 
 @pytest.mark.parametrize(
-    "extra", [{}, {"fill_gaps": True, "max_distance_mm": 6.0}, {"gate_smoothing": 3, "fill_gaps": True}]
+    "extra",
+    [
+        {},
+        {"fill_gaps": True, "max_distance_mm": 6.0},
+        {"gate_smoothing": 3, "fill_gaps": True},
+        {"exclusive": True},
+    ],
 )
 def test_every_choice_scores_in_the_table_as_in_the_metric(run: RunOof, extra: dict[str, object]):
     prediction = PredictionSettings(threshold=0.45, **extra)
@@ -94,11 +100,12 @@ def test_every_choice_scores_in_the_table_as_in_the_metric(run: RunOof, extra: d
     assert len(totals) == len(grid), "choices that score alike would hide a mix-up"
 
 
-def test_every_weighting_scores_in_the_table_as_in_the_metric(tmp_path: Path):
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_every_weighting_scores_in_the_table_as_in_the_metric(tmp_path: Path, exclusive: bool):
     runs = load_runs(
         [write_run(tmp_path / "one", speckled, seed=1), write_run(tmp_path / "other", speckled, seed=2)]
     )
-    prediction = PredictionSettings(threshold={"round": 0.3, "square": 0.5})
+    prediction = PredictionSettings(threshold={"round": 0.3, "square": 0.5}, exclusive=exclusive)
     points = [(0.5, 0.5), (1.0, 0.0), (0.25, 0.75)]
     table = np.stack([measure_weights(one, points, prediction, ORGANS) for one in read_all(runs)])
     for number, point in enumerate(points):
