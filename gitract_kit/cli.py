@@ -170,7 +170,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _add_bundle(verbs) -> None:
     verb = verbs.add_parser("bundle", help="weights and settings for the notebook")
-    verb.add_argument("run_folder", type=Path, metavar="RUN", help="what `gitract train` made")
+    verb.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="of `gitract train`; several: their folds together"
+    )
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="say, weights/NAME")
     verb.add_argument(
         "--folds", type=int, nargs="+", metavar="K", help="which folds (default: all there are)"
@@ -188,13 +190,16 @@ def _add_bundle(verbs) -> None:
 
 
 def _bundle(options: argparse.Namespace) -> None:
-    from gitract_kit.shipping.bundle import create_bundle, load_bundle
+    from gitract_kit.shipping.bundle import load_bundle
     from gitract_kit.shipping.dataset import describe_bundle
+    from gitract_kit.shipping.run_folders import bundle_runs, find_unfinished
 
-    folder = create_bundle(
-        options.run_folder, options.out, folds=options.folds, role=options.role, ensemble=options.ensemble
+    folder = bundle_runs(
+        options.runs, options.out, folds=options.folds, role=options.role, ensemble=options.ensemble
     )
     describe_bundle(folder)
+    for unfinished in find_unfinished(options.runs, options.folds):
+        print(f"{unfinished}: its training has not ended, the best weights so far are in", file=sys.stderr)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {len(load_bundle(folder).members)} members, {size / 1e6:.1f} MB")
 

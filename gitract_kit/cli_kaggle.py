@@ -56,8 +56,13 @@ def _add_rehearse(verbs) -> None:
         metavar="ROOT",
         help="a filled test set (default: one is made up)",
     )
+    verb.add_argument("--bundle", type=Path, action="append", metavar="DIR", help="may be repeated")
     verb.add_argument(
-        "--bundle", type=Path, required=True, action="append", metavar="DIR", help="may be repeated"
+        "--output-of",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="what a training kernel left, as a kernel source; may be repeated",
     )
     verb.add_argument("--kernel", type=Path, default=Path("kernels/inference"), metavar="DIR")
     verb.add_argument(
@@ -84,9 +89,14 @@ def _add_rehearse(verbs) -> None:
 
 
 def _rehearse(options: argparse.Namespace) -> int:
+    from gitract_kit.errors import SettingsError
     from gitract_kit.shipping.acts import Act, Limits
     from gitract_kit.shipping.rehearse import rehearse
 
+    if not (options.bundle or options.output_of):
+        raise SettingsError(
+            "nothing to predict with: give --bundle DIR, or --output-of DIR of a training kernel"
+        )
     limits = Limits(options.limit_s, int(options.memory_gib * 2**30))
     if options.competition is None:
         options.competition = _make_up_test(options.out / "made-up")
@@ -95,10 +105,11 @@ def _rehearse(options: argparse.Namespace) -> int:
         return _drill(options, limits)
     rehearsal = rehearse(
         options.competition,
-        options.bundle,
+        options.bundle or [],
         options.kernel,
         options.out,
         wheels=options.wheels,
+        outputs=options.output_of or [],
         truth=options.truth,
         fresh=options.wheels is not None and not options.fast,
         limits=limits,
@@ -119,7 +130,8 @@ def _drill(options: argparse.Namespace, limits) -> int:
     from gitract_kit.shipping.drills import DRILLS, run_drill
     from gitract_kit.shipping.mounts import Materials
 
-    materials = Materials(options.competition, tuple(options.bundle), options.kernel, options.wheels)
+    bundles, outputs = tuple(options.bundle or ()), tuple(options.output_of or ())
+    materials = Materials(options.competition, bundles, options.kernel, options.wheels, outputs)
     right = True
     for name in DRILLS if "all" in options.drill else options.drill:
         report = run_drill(name, materials, options.out / name, limits=limits)
@@ -151,6 +163,9 @@ def _add_push_kernel(kinds) -> None:
     kind = kinds.add_parser("kernel", help="a folder with kernel-metadata.json; it runs once it is pushed")
     kind.add_argument("folder", type=Path, metavar="DIR")
     kind.add_argument("--fold", nargs="+", metavar="K", help="one kernel a fold: 0, or 0..4")
+    kind.add_argument(
+        "--resume", action="store_true", help="go on from what the kernel's last run left, which it mounts"
+    )
     kind.add_argument("--output", type=Path, metavar="DIR", help="with --wait: what the runs left goes here")
     _add_push_options(kind, owner=True, wait="until all runs are complete, two at a time")
     kind.set_defaults(run=_push_kernel)
@@ -207,18 +222,19 @@ def _push_kernel(options: argparse.Namespace) -> None:
     if options.output and not options.wait:
         raise PushError("--output collects what a run left, once it is over: give --wait too")
     folds = None if options.fold is None else parse_folds(options.fold)
+    how = {"owner": options.owner, "resume": options.resume}
     if options.dry_run:
         for fold in [None] if folds is None else folds:
-            with packed_kernel(options.folder, owner=options.owner, fold=fold) as parcel:
+            with packed_kernel(options.folder, **how, fold=fold) as parcel:
                 print(parcel)
         return
     if folds is not None:
         for pushed in push_folds(
-            options.folder, folds, owner=options.owner, wait=options.wait, output=options.output, say=_say
+            options.folder, folds, **how, wait=options.wait, output=options.output, say=_say
         ):
             print(pushed)
         return
-    pushed = push_kernel(options.folder, owner=options.owner)
+    pushed = push_kernel(options.folder, **how)
     print(pushed)
     if options.wait:
         wait_for_kernel(pushed.id, output=options.output, say=_say)

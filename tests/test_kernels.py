@@ -92,12 +92,15 @@ def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_pat
     assert [row.rsplit(",", 1)[0] for row in written] == [row.rsplit(",", 1)[0] for row in sample]
 
 
-def test_the_training_notebook_leaves_a_run(phantom, work, tmp_path):
+def test_the_training_notebook_goes_on_from_its_own_output(phantom, work, run, tmp_path):
     source, working = tmp_path / "input", tmp_path / "working"
     working.mkdir()
-    mount = source / "uw-madison-gi-tract-image-segmentation"
-    mount.parent.mkdir()
-    mount.symlink_to(phantom.root)
+    mount(source / "competitions" / "uw-madison-gi-tract-image-segmentation", phantom.root)
+    earlier = tmp_path / "earlier" / "run"
+    shutil.copytree(run / "fold_0", earlier / "fold_0")
+    mount(source / "notebooks" / "your-kaggle-name" / "gitract-train-fold-0", earlier.parent)
+    for path in earlier.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     # three cases make no five folds: those that are there are kept
     shutil.copytree(work, tmp_path / "work")
     notebook = read_notebook("train")
@@ -107,7 +110,7 @@ def test_the_training_notebook_leaves_a_run(phantom, work, tmp_path):
         "geometry={height: 64, width: 64}",
         "model.encoder_depth=3",
         "model.decoder_channels=[16, 8, 8]",
-        "training={epochs: 1, batch_size: 4, workers: 0}",
+        "training={epochs: 3, batch_size: 4, workers: 0, ema_decay: 0.5, learning_rate: 0.003}",
     ]
     for cell in notebook.cells:
         cell.source = (
@@ -119,4 +122,17 @@ def test_the_training_notebook_leaves_a_run(phantom, work, tmp_path):
 
     client.execute(env={**os.environ, "GITRACT_INPUT": str(source)})
 
-    assert (working / "run" / "fold_0" / "model.safetensors").is_file()
+    told = "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
+    assert f"going on from {source}" in told
+    assert "checkpoint_0002.pt" in told
+    assert "fold 0 is trained: run/fold_0" in told
+    epochs = [
+        line.split(",")[0] for line in (working / "run" / "fold_0" / "metrics.csv").read_text().splitlines()
+    ]
+    assert epochs == ["epoch", "1", "2", "3"]
+    assert (working / "run" / "fold_0" / "oof" / "index.csv").is_file()
+
+
+def mount(place, folder):
+    place.parent.mkdir(parents=True)
+    place.symlink_to(folder)

@@ -56,6 +56,8 @@ def run_drill(name: str, materials: Materials, out: Path, *, limits: Limits | No
     if name not in DRILLS:
         raise SettingsError(f"no drill is called {name!r}; there are {', '.join(DRILLS)}")
     materials.check()
+    if not materials.bundles:
+        raise DatasetError("a drill spoils a bundle, and none was given; make one with `gitract bundle`")
     copies = out / "spoilt"
     copies.mkdir(parents=True)
     spoilt = DRILLS[name](materials, copies)
@@ -65,6 +67,7 @@ def run_drill(name: str, materials: Materials, out: Path, *, limits: Limits | No
         spoilt.materials.kernel,
         out / "played",
         wheels=spoilt.materials.wheels,
+        outputs=spoilt.materials.outputs,
         limits=limits,
         environment=spoilt.environment,
         acts=[Act("2026", rerun=True)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from gitract_kit.errors import GitractError, KaggleError, PushError, SessionLimitError
@@ -36,6 +37,7 @@ def push_folds(
     folds: Sequence[int],
     *,
     owner: str | None = None,
+    resume: bool = False,
     wait: bool = False,
     output: str | Path | None = None,
     poll_s: float = POLL_S,
@@ -44,22 +46,25 @@ def push_folds(
 ) -> list[Pushed]:
     """Push one kernel a fold, at most two at a time, and return what Kaggle took, in the order of ``folds``.
 
-    With ``wait`` the next fold is pushed when a session ends, and it returns when all runs are complete; ``output``
-    collects what they left. Without, more than two folds are a `PushError`. All folds are checked before any is
-    pushed. A fold whose run fails does not keep the others back: the `KaggleError` at the end names it. ``say`` is
-    called with a line at each push and each change.
+    With ``resume`` each goes on from its own last output. With ``wait`` the next fold is pushed when a session ends,
+    and it returns when all runs are complete; ``output`` collects what they left. Without, more than two folds are a
+    `PushError`. All folds are checked before any is pushed. A fold whose run fails does not keep the others back: the
+    `KaggleError` at the end names it. ``say`` is called with a line at each push and each change.
     """
-    _check_folds(folder, folds, owner, wait)
+    _check_folds(folder, folds, owner, resume, wait)
+    push = partial(push_kernel, folder, owner=owner, resume=resume)
     if wait:
-        return _Queue(folder, folds, owner, output, poll_s, limit_s, say).run()
+        return _Queue(push, folds, output, poll_s, limit_s, say).run()
     pushed = []
     for fold in folds:
-        pushed.append(push_kernel(folder, owner=owner, fold=fold))
+        pushed.append(push(fold=fold))
         say(f"pushed {pushed[-1]}")
     return pushed
 
 
-def _check_folds(folder: str | Path, folds: Sequence[int], owner: str | None, wait: bool) -> None:
+def _check_folds(
+    folder: str | Path, folds: Sequence[int], owner: str | None, resume: bool, wait: bool
+) -> None:
     if not folds or len(set(folds)) != len(folds) or min(folds) < 0:
         raise PushError(f"the folds are {list(folds)}, expected different numbers from 0 on")
     if len(folds) > GPU_SESSIONS and not wait:
@@ -68,7 +73,7 @@ def _check_folds(folder: str | Path, folds: Sequence[int], owner: str | None, wa
             f"when a session ends, or at most {GPU_SESSIONS} folds"
         )
     for fold in folds:
-        with packed_kernel(folder, owner=owner, fold=fold):
+        with packed_kernel(folder, owner=owner, fold=fold, resume=resume):
             pass
 
 
@@ -77,15 +82,14 @@ class _Queue:
 
     def __init__(
         self,
-        folder: str | Path,
+        push: Callable[..., Pushed],
         folds: Sequence[int],
-        owner: str | None,
         output: str | Path | None,
         poll_s: float,
         limit_s: float,
         say: Say,
     ) -> None:
-        self.folder, self.owner, self.output = folder, owner, output
+        self.push, self.output = push, output
         self.poll_s, self.limit_s, self.say = poll_s, limit_s, say
         self.waiting = list(folds)
         self.running: list[KernelWatch] = []
@@ -118,7 +122,7 @@ class _Queue:
                 self._give_up(error)
 
     def _push(self, fold: int) -> None:
-        pushed = push_kernel(self.folder, owner=self.owner, fold=fold)
+        pushed = self.push(fold=fold)
         self.say(f"pushed {pushed}")
         self.pushed.append(pushed)
         self.running.append(KernelWatch(pushed.id, output=self.output, limit_s=self.limit_s, say=self.say))

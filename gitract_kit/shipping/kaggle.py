@@ -65,11 +65,12 @@ class Pushed:
 
 @contextmanager
 def packed_kernel(
-    folder: str | Path, *, owner: str | None = None, fold: int | None = None
+    folder: str | Path, *, owner: str | None = None, fold: int | None = None, resume: bool = False
 ) -> Iterator[Parcel]:
     """Yield the checked kernel of ``folder`` in a temporary folder, as `push_kernel` would send it."""
     with tempfile.TemporaryDirectory(prefix="gitract-kernel-") as place:
-        parcel = check_kernel(render_kernel(folder, place, owner=owner, fold=fold), original=folder)
+        rendered = render_kernel(folder, place, owner=owner, fold=fold, resume=resume)
+        parcel = check_kernel(rendered, original=folder)
         known = {KERNEL_METADATA, *(path.name for path in parcel.sent)}
         stays = sorted(path.name for path in Path(folder).iterdir() if path.name not in known)
         yield dataclasses.replace(parcel, stays=tuple(stays))
@@ -128,14 +129,19 @@ def push_dataset(
 
 
 def push_kernel(
-    folder: str | Path, *, owner: str | None = None, fold: int | None = None, timeout_s: float = ANSWER_S
+    folder: str | Path,
+    *,
+    owner: str | None = None,
+    fold: int | None = None,
+    resume: bool = False,
+    timeout_s: float = ANSWER_S,
 ) -> Pushed:
     """Push the kernel in ``folder``, rendered for ``fold`` where one is given, and return the version that Kaggle runs.
 
-    A push that Kaggle took without one of the sources is a `PushError` too: the run cannot work. So is the limit of
-    sessions, as a `SessionLimitError`.
+    With ``resume`` it mounts its own output, which its last run must have left. A push that Kaggle took without one
+    of the sources is a `PushError` too: the run cannot work. So is the limit of sessions, as a `SessionLimitError`.
     """
-    with packed_kernel(folder, owner=owner, fold=fold) as parcel:
+    with packed_kernel(folder, owner=owner, fold=fold, resume=resume) as parcel:
         about = f"kernel {parcel.id}"
         answer = ask_kaggle("push_kernel", about, timeout_s=timeout_s, folder=str(parcel.folder))
     if answer.get("error"):

@@ -18,14 +18,20 @@ _FOLD = re.compile(r"^FOLD\s*=\s*\d+", re.MULTILINE)
 
 
 def render_kernel(
-    folder: str | Path, out: str | Path, *, owner: str | None = None, fold: int | None = None
+    folder: str | Path,
+    out: str | Path,
+    *,
+    owner: str | None = None,
+    fold: int | None = None,
+    resume: bool = False,
 ) -> Path:
     """Write the kernel in ``folder`` to ``out`` as it is to be pushed, and return ``out``.
 
     ``owner`` takes the placeholder's place in the id, the sources and the notebook's constants. ``fold`` is set in
-    the notebook's one line ``FOLD = ...``, and ends the slug and the title (``-fold-0``, ``fold 0``). The notebook's
-    JSON is compact and its sources are single texts, as the official client sends them: what is in the file is what
-    Kaggle gets. A kernel without a place for the owner or the fold is a `PushError`.
+    the notebook's one line ``FOLD = ...``, and ends the slug and the title (``-fold-0``, ``fold 0``). With ``resume``
+    the kernel's own output is one of its sources. The notebook's JSON is compact and its sources are single texts, as
+    the official client sends them: what is in the file is what Kaggle gets. A kernel without a place for the owner,
+    the fold or its own output is a `PushError`.
     """
     folder, out = Path(folder), Path(out)
     metadata = read_metadata(folder, KERNEL_METADATA)
@@ -34,8 +40,11 @@ def render_kernel(
     if fold is not None:
         metadata = {**metadata, **_name_fold(metadata, fold)}
     code = folder / str(metadata.get("code_file"))
+    rendered = _render_code(code, owner, fold)
+    if resume:
+        metadata = _add_own_output(metadata, rendered, code)
     write_text_atomic(out / KERNEL_METADATA, json.dumps(metadata, indent=2) + "\n")
-    write_text_atomic(out / code.name, _render_code(code, owner, fold))
+    write_text_atomic(out / code.name, rendered)
     return out
 
 
@@ -56,9 +65,23 @@ def put_owner(metadata: dict[str, Any], owner: str, path: Path) -> dict[str, Any
 def _name_fold(metadata: dict[str, Any], fold: int) -> dict[str, str]:
     names = {}
     for key, joint in (("id", "-"), ("title", " ")):
-        stem = re.sub(rf"{joint}fold{joint}\d+$", "", str(metadata.get(key)))
-        names[key] = f"{stem}{joint}fold{joint}{fold}"
+        names[key] = f"{_without_fold(str(metadata.get(key)), joint)}{joint}fold{joint}{fold}"
     return names
+
+
+def _without_fold(name: str, joint: str) -> str:
+    return re.sub(rf"{joint}fold{joint}\d+$", "", name)
+
+
+def _add_own_output(metadata: dict[str, Any], code: str, path: Path) -> dict[str, Any]:
+    own, sources = str(metadata.get("id")), metadata.get("kernel_sources") or []
+    stem = _without_fold(own, "-")
+    if stem not in code:
+        raise PushError(
+            f"{path}: nowhere looks for the output of {own}, which --resume mounts: name it in a cell, say "
+            f'EARLIER = f"{stem}-fold-{{FOLD}}"'
+        )
+    return {**metadata, "kernel_sources": [*sources, *([own] if own not in sources else [])]}
 
 
 def _render_code(path: Path, owner: str | None, fold: int | None) -> str:

@@ -31,10 +31,17 @@ class Materials:
     """A kernel's folder: ``kernel-metadata.json`` and the notebook."""
     wheels: Path | None = None
     """Mounted as the dataset source whose name ends in ``wheels``; None where the present packages are used."""
+    outputs: tuple[Path, ...] = ()
+    """What training kernels left, mounted as the kernel's kernel sources, in their order."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that is mounted."""
+        return (self.competition, *self.bundles, *self.outputs, *([self.wheels] if self.wheels else []))
 
     def check(self) -> None:
         """Raise a `DatasetError` where a folder is not there."""
-        for folder in filter(None, (self.competition, *self.bundles, self.wheels)):
+        for folder in self.folders:
             if not folder.is_dir():
                 raise DatasetError(f"{folder} is not a folder; give the folder itself")
         for name in ("test", "sample_submission.csv"):
@@ -56,7 +63,7 @@ def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise DatasetError(f"{path} is not JSON ({error}); mend it") from error
-    for key in ("code_file", "competition_sources", "dataset_sources"):
+    for key in ("code_file", "competition_sources"):
         if not metadata.get(key):
             raise DatasetError(f"{path} has no {key}; the rehearsal mounts what it lists")
     if not (kernel / metadata["code_file"]).is_file():
@@ -74,8 +81,10 @@ def build_input_tree(place: Path, materials: Materials, layout: str, *, empty_te
     slug = metadata["competition_sources"][0]
     _mount_competition(materials.competition, _mount_point(place, "competitions", slug, layout), empty_test)
     behind = [materials.competition]
-    for source, folder in _assign_datasets(metadata["dataset_sources"], materials):
-        mounted = _mount_point(place, "datasets", source, layout)
+    datasets = _assign_datasets(metadata.get("dataset_sources", []), materials)
+    kernels = _assign_kernels(metadata.get("kernel_sources", []), materials)
+    for kind, source, folder in [*datasets, *kernels]:
+        mounted = _mount_point(place, kind, source, layout)
         mounted.parent.mkdir(parents=True, exist_ok=True)
         mounted.symlink_to(folder.resolve(), target_is_directory=True)
         behind.append(folder)
@@ -97,7 +106,7 @@ def _mount_competition(competition: Path, place: Path, empty_test: bool) -> None
             (place / name).symlink_to((competition / name).resolve())
 
 
-def _assign_datasets(sources: Sequence[str], materials: Materials) -> list[tuple[str, Path]]:
+def _assign_datasets(sources: Sequence[str], materials: Materials) -> list[tuple[str, str, Path]]:
     wheels = [source for source in sources if source.endswith("wheels")]
     weights = [source for source in sources if source not in wheels]
     if len(weights) != len(materials.bundles):
@@ -110,5 +119,14 @@ def _assign_datasets(sources: Sequence[str], materials: Materials) -> list[tuple
             f"{materials.kernel / 'kernel-metadata.json'} lists no dataset for the wheels; add one whose name "
             "ends in wheels"
         )
-    assigned = list(zip(weights, materials.bundles, strict=True))
-    return assigned + [(source, materials.wheels) for source in wheels[:1] if materials.wheels]
+    assigned = [("datasets", *pair) for pair in zip(weights, materials.bundles, strict=True)]
+    return assigned + [("datasets", source, materials.wheels) for source in wheels[:1] if materials.wheels]
+
+
+def _assign_kernels(sources: Sequence[str], materials: Materials) -> list[tuple[str, str, Path]]:
+    if len(sources) != len(materials.outputs):
+        raise DatasetError(
+            f"{materials.kernel / 'kernel-metadata.json'} lists {len(sources)} kernel sources "
+            f"({', '.join(sources) or 'none'}), given were {len(materials.outputs)}: what each left, in that order"
+        )
+    return [("notebooks", *pair) for pair in zip(sources, materials.outputs, strict=True)]

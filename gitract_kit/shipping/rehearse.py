@@ -90,6 +90,7 @@ def rehearse(
     out: Path,
     *,
     wheels: Path | None = None,
+    outputs: Sequence[Path] = (),
     truth: Path | None = None,
     fresh: bool = False,
     limits: Limits | None = None,
@@ -102,7 +103,8 @@ def rehearse(
 
     ``competition`` stands for the hidden test (`gitract phantom` makes one); ``truth`` is its solution, None looks for
     ``solution.csv`` beside the folder. ``bundle``, or several, are mounted as the kernel's dataset sources in their
-    order, ``wheels`` as the one whose name ends in ``wheels``; without them the present package is used.
+    order, ``outputs`` of training kernels as its kernel sources, ``wheels`` as the dataset whose name ends in
+    ``wheels``; without them the present package is used.
     With ``fresh`` each act runs in a new virtual environment of the image's packages alone, which needs ``wheels``;
     otherwise in the present one, and what the notebook installs goes to a folder of its own. ``out`` must be new.
     ``acts`` are the hidden rerun and the first save in both mount layouts, unless named; ``hidden`` grades instead of
@@ -111,7 +113,7 @@ def rehearse(
     A notebook that fails is no error: the verdict says it. Materials that are not there are a `DatasetError`.
     """
     bundles = (bundle,) if isinstance(bundle, Path) else tuple(bundle)
-    materials = Materials(competition, bundles, kernel, wheels)
+    materials = Materials(competition, bundles, kernel, wheels, tuple(outputs))
     materials.check()
     read_kernel_metadata(kernel)
     if fresh and wheels is None:
@@ -137,7 +139,7 @@ def default_acts() -> list[Act]:
 def _check_out(out: Path, materials: Materials) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(f"{out} is not empty; give a new folder or remove it")
-    for folder in filter(None, (materials.competition, *materials.bundles, materials.wheels)):
+    for folder in materials.folders:
         if out.resolve().is_relative_to(folder.resolve()):
             raise DatasetError(
                 f"{out} is inside {folder}, which is mounted read-only; give a folder beside it"

@@ -538,3 +538,21 @@ def test_the_placeholder_owner_is_refused_before_anything_goes(
         with pytest.raises(PushError, match="--owner NAME"):
             push(folder)
     assert account.running == {}
+
+
+@pytest.mark.loopback
+def test_train_kernels_go_on_from_their_own_output(kaggle: KaggleServer):
+    push_folds(KERNELS / "train", [1, 2], owner="alice", resume=True)
+
+    assert [call.body["kernelDataSources"] for call in kaggle.calls] == [[FOLDS[1]], [FOLDS[2]]]
+    # which the notebook looks for under the same name
+    assert all('f"alice/gitract-train-fold-{FOLD}"' in cell_text(call) for call in kaggle.calls)
+
+
+def cell_text(call) -> str:
+    return "".join(cell["source"] for cell in json.loads(call.body["text"])["cells"])
+
+
+def test_a_kernel_that_looks_for_no_output_cannot_go_on(tmp_path: Path):
+    with pytest.raises(PushError, match=r"looks for the output of alice/gitract-inference, which --resume mounts"):
+        push_kernel(KERNELS / "inference", owner="alice", resume=True)
