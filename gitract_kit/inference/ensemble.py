@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from gitract_kit.data.scans import Scan
 from gitract_kit.errors import SettingsError
-from gitract_kit.inference.member import Member
+from gitract_kit.inference.member import Member, NetworkMember, predict_together
 
 __all__ = ["Ensemble"]
 
 
 class Ensemble:
-    """Members as one: a member itself."""
+    """Members as one: a member itself.
+
+    Networks that see the same input share it, and what they say of it is brought to the scan's size once.
+    """
 
     def __init__(self, members: Sequence[Member], *, name: str = "ensemble", weight: float = 1.0) -> None:
         _check(members)
@@ -23,26 +26,47 @@ class Ensemble:
         self.organs = members[0].organs
         self.weight = weight
         self.members = tuple(members)
+        self._parts = _parts_that_share(members)
 
     def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Return the weighted mean, (z, organ, y, x) float32; one member's output is in memory beside the sum.
+        """Return the weighted mean, (z, organ, y, x) float; the output of few members is in memory beside the sum.
 
         ``wanted`` (z,) bool names the slices that matter; the others may be left 0.
         """
+        if len(self._parts) == 1:
+            return self._answer(self._parts[0], scan, wanted)
         total_weight = sum(member.weight for member in self.members)
-        mean = np.zeros((len(scan.volume), len(self.organs), *scan.shape), dtype=np.float32)
-        for member in self.members:
-            # no name holds the output: it is gone before the next member's comes
-            _add(mean, member.predict(scan, wanted), member, scan, member.weight / total_weight)
+        mean = np.zeros(self._shape(scan), dtype=np.float32)
+        for part in self._parts:
+            share = sum(member.weight for member in part) / total_weight
+            # no name holds the output: it is gone before the next part's comes
+            _add(mean, self._answer(part, scan, wanted), share)
         return mean
 
+    def _answer(self, part: Sequence[Member], scan: Scan, wanted: np.ndarray | None) -> np.ndarray:
+        together = len(part) > 1
+        probabilities = predict_together(part, scan, wanted) if together else part[0].predict(scan, wanted)
+        if probabilities.shape != self._shape(scan):
+            raise SettingsError(
+                f"member {part[0].name} gave {probabilities.shape} for {scan.name}, expected {self._shape(scan)} "
+                "(z, organ, y, x): a member answers at the scan's own size"
+            )
+        return probabilities
 
-def _add(mean: np.ndarray, probabilities: np.ndarray, member: Member, scan: Scan, share: float) -> None:
-    if probabilities.shape != mean.shape:
-        raise SettingsError(
-            f"member {member.name} gave {probabilities.shape} for {scan.name}, expected {mean.shape} "
-            "(z, organ, y, x): a member answers at the scan's own size"
-        )
+    def _shape(self, scan: Scan) -> tuple[int, ...]:
+        return (len(scan.volume), len(self.organs), *scan.shape)
+
+
+def _parts_that_share(members: Sequence[Member]) -> list[list[Member]]:
+    """The members, those together that see the same."""
+    parts: dict[Hashable, list[Member]] = {}
+    for position, member in enumerate(members):
+        sees = member.sees if isinstance(member, NetworkMember) else position
+        parts.setdefault(sees, []).append(member)
+    return list(parts.values())
+
+
+def _add(mean: np.ndarray, probabilities: np.ndarray, share: float) -> None:
     # slice by slice: the product of a whole scan would be another scan's worth of memory
     for plane, added in zip(mean, probabilities, strict=True):
         plane += np.float32(share) * added

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -11,14 +15,17 @@ import torch
 from gitract_kit.data.inputs import ScanInputs
 from gitract_kit.data.scans import Scan
 from gitract_kit.errors import SettingsError
+from gitract_kit.inference.freed_memory import keep_freed_memory
+from gitract_kit.inference.pipeline import overlap
 from gitract_kit.inference.tta import average_views, count_views
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.settings import Settings
 
-__all__ = ["Member", "NetworkMember"]
+__all__ = ["Member", "NetworkMember", "predict_together"]
 
-# scans are predicted side by side, and two networks at once would only take each other's memory and cores
-_NETWORK_LOCK = threading.Lock()
+# a scan goes through the networks before the next one starts: batches by turns would have both ready at once, and the
+# networks idle while both are encoded
+_TURN = Lock()
 
 
 class Member(Protocol):
@@ -42,7 +49,7 @@ class Member(Protocol):
         ...
 
     def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Return (z, organ, y, x) float16 or float32 probabilities at the scan's own size.
+        """Return (z, organ, y, x) float16 or float32 probabilities at the scan's own size, in an array of its own.
 
         ``wanted`` (z,) bool names the slices that matter; the others may be left 0.
         """
@@ -100,38 +107,96 @@ class NetworkMember:
             group=self.group,
         )
 
+    @property
+    def sees(self) -> Hashable:
+        """What its inputs are made by and where they go: members of equal ``sees`` can share them."""
+        made_by = self.settings.window, self.settings.geometry, self.settings.intensity
+        return *made_by, self.tta, self.device
+
     def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Return (z, organ, y, x) float16 probabilities at the scan's own size.
+        """Return (z, organ, y, x) float32 probabilities at the scan's own size.
 
         Of the slices that are not ``wanted`` (z,) they are 0: those only feed their neighbours' windows.
         """
-        inputs = ScanInputs(scan, self.settings)
-        planes = torch.from_numpy(inputs.planes()).to(self.device)
-        windows = torch.from_numpy(inputs.positions).to(self.device)
-        probabilities = np.zeros((len(inputs), len(self.organs), *scan.shape), dtype=np.float16)
-        slices = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted)
-        while len(slices):
-            batch = slices[: self.batch_size]
-            try:
-                on_grid = self._forward(planes[windows[torch.from_numpy(batch)]])
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                # of what was tried: another scan's thread may have halved it meanwhile
-                self.batch_size = min(self.batch_size, (len(batch) + 1) // 2)
-                continue
-            probabilities[batch] = inputs.geometry.inverse(on_grid)
-            slices = slices[len(batch) :]
-        return probabilities
+        return predict_together([self], scan, wanted)
 
-    @torch.inference_mode()
-    def _forward(self, windows: torch.Tensor) -> np.ndarray:
-        """(b, slices, H, W) float32 windows to (b, organ, H, W) float32 probabilities."""
-        windows = windows.contiguous(memory_format=torch.channels_last)
-        with _NETWORK_LOCK:
-            return average_views(self._probabilities, windows, self.tta).cpu().numpy()
-
-    def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (b, organ, H, W) float32 of one view of windows (b, slices, H, W), in a tensor of its own."""
         with autocast(self.device, select_precision(self.device)):
             logits = self.network(images)
         return logits.float().sigmoid_()
+
+
+def predict_together(
+    members: Sequence[NetworkMember], scan: Scan, wanted: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the weighted mean of members of equal ``sees``: (z, organ, y, x) float32 at the scan's own size.
+
+    Their input is made once, and their mean is taken on its grid and brought to the scan's size once: as that way
+    back is linear, this is the mean of what each of them would answer. Unwanted slices are 0, as in
+    `NetworkMember.predict`.
+    """
+    inputs = ScanInputs(scan, members[0].settings)
+    probabilities = np.zeros((len(inputs), len(members[0].organs), *scan.shape), dtype=np.float32)
+    slices = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted)
+    if not len(slices):
+        return probabilities
+    planes = torch.from_numpy(inputs.planes()).to(members[0].device)
+    windows = torch.from_numpy(inputs.positions)
+    with _TURN:
+        for batch, on_grid in _forward_passes(members, planes, windows, torch.from_numpy(slices)):
+            for position, plane in zip(batch.tolist(), on_grid, strict=True):
+                probabilities[position] = inputs.geometry.inverse(plane)
+    return probabilities
+
+
+def _forward_passes(
+    members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor, slices: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+    """Positions of some of ``slices``, and their probabilities (b, organ, H, W) float32, in order.
+
+    The networks are one batch ahead of the caller.
+    """
+    batches = slices.split(min(member.batch_size for member in members))
+    jobs: Iterator[Callable[[], torch.Tensor]] = (
+        partial(_forward, members, planes, windows[batch]) for batch in batches
+    )
+    for batch, future in zip(batches, overlap(jobs, _network_thread(), in_flight=2), strict=True):
+        yield batch, future.result().cpu().numpy()
+
+
+@functools.cache
+def _network_thread() -> ThreadPoolExecutor:
+    """The one thread that networks run in: each thread that computes on a CPU would start a team of its own."""
+    keep_freed_memory()
+    return ThreadPoolExecutor(1, thread_name_prefix="network")
+
+
+@torch.inference_mode()
+def _forward(members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+    """Weighted mean (b, organ, H, W) float32 of ``members``; ``windows`` (b, slices) are positions in ``planes``."""
+    parts = []
+    while len(windows):
+        batch = windows[: min(member.batch_size for member in members)]
+        try:
+            parts.append(_average(members, planes[batch.to(planes.device)]))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            for member in members:
+                member.batch_size = min(member.batch_size, (len(batch) + 1) // 2)
+        else:
+            windows = windows[len(batch) :]
+    return torch.cat(parts).contiguous()
+
+
+def _average(members: Sequence[NetworkMember], images: torch.Tensor) -> torch.Tensor:
+    total_weight = sum(member.weight for member in members)
+
+    def mean(view: torch.Tensor) -> torch.Tensor:
+        total = members[0].probabilities(view).mul_(members[0].weight / total_weight)
+        for member in members[1:]:
+            total.add_(member.probabilities(view), alpha=member.weight / total_weight)
+        return total
+
+    return average_views(mean, images.contiguous(memory_format=torch.channels_last), members[0].tta)

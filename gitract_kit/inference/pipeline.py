@@ -1,10 +1,10 @@
-"""Scans side by side, so that the network does not wait for decoding, resampling and encoding."""
+"""Work in flight: what runs ahead so that nothing waits for the next piece, and no more of it than fits in memory."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from typing import TypeVar
 
 __all__ = ["overlap"]
@@ -12,14 +12,13 @@ __all__ = ["overlap"]
 _T = TypeVar("_T")
 
 
-def overlap(jobs: Iterable[Callable[[], _T]], in_flight: int) -> Iterator[Future[_T]]:
-    """Yield the future of each job, done, in the jobs' order; at most ``in_flight`` are begun and not yet yielded.
+def overlap(jobs: Iterable[Callable[[], _T]], pool: Executor, in_flight: int) -> Iterator[Future[_T]]:
+    """Yield the future of each job, done, in the jobs' order; ``pool`` runs them.
 
-    Each job is a whole scan in a thread of its own. Members let one thread at a time into the network, so while one
-    scan computes, the others decode, resample and encode. A job is taken from ``jobs`` only when there is room for it.
+    At most ``in_flight`` are given to the pool and not yet yielded: a job is taken from ``jobs`` only when there is
+    room for it. Where the caller leaves early, those that have not begun are cancelled.
     """
     pending: deque[Future[_T]] = deque()
-    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="scan")
     try:
         for job in jobs:
             pending.append(pool.submit(job))
@@ -28,7 +27,8 @@ def overlap(jobs: Iterable[Callable[[], _T]], in_flight: int) -> Iterator[Future
         while pending:
             yield _done(pending.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in pending:
+            future.cancel()
 
 
 def _done(future: Future[_T]) -> Future[_T]:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,19 +52,23 @@ class PredictionRun:
 
         Where the process is told to end, what is done so far is written before it does.
         """
+        with ThreadPoolExecutor(self.in_flight, thread_name_prefix="scan") as scans:
+            try:
+                self._predict_all(index, scans)
+            except (KeyboardInterrupt, SystemExit):
+                self._save_part()
+                raise
+
+    def _predict_all(self, index: pd.DataFrame, scans: ThreadPoolExecutor) -> None:
         names = index["scan"].nunique()
         saved = time.monotonic()
-        try:
-            with tqdm(total=names, desc="predicting", unit="scan", disable=not self.progress) as bar:
-                for future in overlap(self._jobs(index), self.in_flight):
-                    self._take(future)
-                    bar.update()
-                    if time.monotonic() - saved > _SAVE_EVERY_S:
-                        self._save_part()
-                        saved = time.monotonic()
-        except (KeyboardInterrupt, SystemExit):
-            self._save_part()
-            raise
+        with tqdm(total=names, desc="predicting", unit="scan", disable=not self.progress) as bar:
+            for future in overlap(self._jobs(index), scans, self.in_flight):
+                self._take(future)
+                bar.update()
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    self._save_part()
+                    saved = time.monotonic()
 
     def _jobs(self, index: pd.DataFrame) -> Iterator[Callable[[], _Outcome]]:
         """A job for each scan; how it is predicted is decided when there is room for it."""

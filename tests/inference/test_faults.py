@@ -448,7 +448,7 @@ Predictor([Slow()], PredictionSettings()).predict({root!r}, {output!r}, progress
 def test_sigterm_in_the_middle(make_root):
     root = make_many(make_root, torn=0)
     code = SLOW.format(
-        tests=str(Path(__file__).parent), root=str(root), output=str(root.parent / "submission.csv")
+        tests=str(Path(__file__).parents[1]), root=str(root), output=str(root.parent / "submission.csv")
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         for _ in range(5):

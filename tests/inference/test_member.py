@@ -35,7 +35,7 @@ def test_what_the_network_sees_comes_back_at_its_place_and_size(shape, spacing_m
     scan = make_scan(shape, slices=3, spacing_mm=spacing_mm)
     probabilities = see_through(geometry=geometry).predict(scan)
     assert probabilities.shape == (3, 3, *shape)
-    assert probabilities.dtype == np.float16
+    assert probabilities.dtype == np.float32
     mask, truth = probabilities[1, 2] >= 0.5, draw_blob(shape)
     assert np.abs(centre_of(mask) - centre_of(truth)).max() < 0.25
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.97

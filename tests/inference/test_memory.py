@@ -26,7 +26,7 @@ def peak_mb(root: Path, scans: int) -> float:
         ids += write_scan(root / "test", f"case{case}_day0", slices=range(1, 9), shape=(266, 266))
     write_sample(root, ids)
     code = PREDICT.format(
-        tests=str(Path(__file__).parent), root=str(root), output=str(root / "submission.csv")
+        tests=str(Path(__file__).parents[1]), root=str(root), output=str(root / "submission.csv")
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout) / 1e3
