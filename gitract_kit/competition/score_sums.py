@@ -21,19 +21,19 @@ def total_of(sums: np.ndarray) -> np.ndarray:
     return DICE_WEIGHT * dice + HAUSDORFF_WEIGHT * (1.0 - hausdorff)
 
 
-def score_by(parts: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return total, dice, hausdorff and the number of scans of each group of ``column``.
+def score_by(parts: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
+    """Return total, dice, hausdorff and the number of scans of each group of ``by``, a column or several.
 
-    ``parts`` is `Score.parts` with that column.
+    ``parts`` is `Score.parts` with those columns. NaN stands where a group has nothing to average.
     """
-    sums = _sum_by(parts, column)
+    sums = _sum_by(parts, by)
     dice, hausdorff = _means_of(sums.to_numpy())
     return pd.DataFrame(
         {
             "total": total_of(sums.to_numpy()),
             "dice": dice,
             "hausdorff": hausdorff,
-            "scans": parts.groupby(column)["scan"].nunique(),
+            "scans": parts.groupby(by)["scan"].nunique(),
         },
         index=sums.index,
     )
@@ -70,6 +70,6 @@ def _means_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return dice_sum / rows, distance_sum / volumes
 
 
-def _sum_by(parts: pd.DataFrame, column: str) -> pd.DataFrame:
+def _sum_by(parts: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     distances = {"distance_sum": parts["hausdorff"].fillna(0.0), "volumes": parts["hausdorff"].notna()}
-    return parts.assign(**distances).groupby(column)[_SUMS].sum().astype(float)
+    return parts.assign(**distances).groupby(by)[_SUMS].sum().astype(float)

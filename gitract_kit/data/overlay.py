@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import pandas as pd
 
-__all__ = ["PALETTE", "contact_sheet", "draw_outlines", "to_gray"]
+__all__ = ["PALETTE", "contact_sheet", "draw_outlines", "slices_worth_showing", "to_gray"]
 
 PALETTE: tuple[tuple[int, int, int], ...] = (
     (230, 75, 53),
@@ -17,6 +18,18 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (180, 110, 220),
 )
 """RGB colours of the organs, in order, over again past the last: told apart by the colour-blind too."""
+
+
+def slices_worth_showing(index: pd.DataFrame, organs: Sequence[str], count: int) -> list[str]:
+    """Return the ids of up to ``count`` slices of ``index`` with as many organs as any, evenly spread over them.
+
+    The same index gives the same slices, whatever was predicted for them.
+    """
+    held = (index[list(organs)] != "").sum(axis=1)
+    best = index.loc[held == held.max(), "id"]
+    count = min(count, len(best))
+    # the middles of equal parts: at a part's ends organs just begin or end
+    return best.iloc[((np.arange(count) + 0.5) * len(best) / count).astype(int)].tolist()
 
 
 def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -29,13 +42,14 @@ def draw_outlines(
     masks: np.ndarray,
     *,
     zoom: int = 2,
+    thickness: int = 1,
     dashed: bool = False,
     canvas: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return an RGB picture (zoom*h, zoom*w, 3) uint8 of the slice with each organ's outline in its colour.
 
-    ``gray`` is (h, w) uint8, ``masks`` (organs, h, w) bool. ``dashed`` marks the second of two outlines, drawn on the
-    first one's picture, which is then given as ``canvas``.
+    ``gray`` is (h, w) uint8, ``masks`` (organs, h, w) bool; ``thickness`` is in pixels of the picture. ``dashed`` marks
+    the second of two outlines, drawn on the first one's picture, which is then given as ``canvas``.
     """
     size = gray.shape[1] * zoom, gray.shape[0] * zoom
     if canvas is None:
@@ -43,11 +57,14 @@ def draw_outlines(
     for organ, mask in enumerate(masks):
         large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        line = np.zeros(large.shape, dtype=np.uint8)
         for contour in contours:
             points = contour[:, 0]
             if dashed:
                 points = points[np.arange(len(points)) % 6 < 3]
-            canvas[points[:, 1], points[:, 0]] = PALETTE[organ % len(PALETTE)]
+            line[points[:, 1], points[:, 0]] = 1
+        line = cv2.dilate(line, np.ones((thickness, thickness), dtype=np.uint8))
+        canvas[line > 0] = PALETTE[organ % len(PALETTE)]
     return canvas
 
 

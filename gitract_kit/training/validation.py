@@ -14,7 +14,7 @@ from gitract_kit.competition.metric import Score, competition_score
 from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.inputs import ScanInputs
-from gitract_kit.data.overlay import contact_sheet, draw_outlines, to_gray
+from gitract_kit.data.overlay import contact_sheet, draw_outlines, slices_worth_showing, to_gray
 from gitract_kit.files import atomic_path, write_bytes_atomic
 from gitract_kit.models.forward import autocast, predict_planes
 from gitract_kit.settings import Settings
@@ -29,7 +29,7 @@ class Validation:
 
     def __init__(self, dataset: SliceDataset, index: pd.DataFrame, settings: Settings) -> None:
         self._dataset, self.index, self._settings = dataset, index, settings
-        self._shown = _slices_worth_showing(index, list(settings.organs))
+        self._shown = slices_worth_showing(index, settings.organs, _OVERLAYS)
 
     def run(
         self,
@@ -122,13 +122,6 @@ def write_oof(
 def _long(table: pd.DataFrame, organs: tuple[str, ...], value: str) -> pd.DataFrame:
     """Return a table with a column an organ as rows id, class, ``value``."""
     return table.melt(id_vars="id", value_vars=list(organs), var_name="class", value_name=value)
-
-
-def _slices_worth_showing(index: pd.DataFrame, organs: list[str]) -> set[str]:
-    """Return the ids of a few slices spread over the scans that hold most organs."""
-    held = (index[organs] != "").sum(axis=1)
-    best = index[held == held.max()]
-    return set(best["id"].iloc[np.linspace(0, len(best) - 1, min(_OVERLAYS, len(best))).astype(int)])
 
 
 def _write_sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
