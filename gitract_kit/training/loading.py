@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 
 import cv2
@@ -30,11 +33,14 @@ def create_loader(
     processes.share(min(settings.batch_size, len(draws)))
     workers = {}
     if settings.workers:
+        # fork would copy locks that OpenCV's and torch's threads hold, and the workers would wait for ever
+        context = multiprocessing.get_context("forkserver")
+        # imported once, where the workers come from, and not by each of them
+        context.set_forkserver_preload(["__main__", __name__])
         workers = {
-            # fork would copy locks that OpenCV's and torch's threads hold, and the workers would wait for ever
-            "multiprocessing_context": "forkserver",
+            "multiprocessing_context": context,
             "persistent_workers": True,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _start_worker,
         }
     return DataLoader(
         data,
@@ -58,7 +64,15 @@ class _Shares:
         return (batch[self._processes.share(len(batch))] for batch in self._batches)
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
     # the workers share the cores with the network: more threads each would only get in its way
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    # torch's worker watches its parent process, which is not the run but the server that forked it: of a run
+    # that was killed both would stay for ever
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -88,13 +88,18 @@ class Processes:
             return network
         return convert_sync_batchnorm(network)
 
+    def normalise_apart(self, network: torch.nn.Module) -> bool:
+        """Return whether ``network`` has batch normalisation that sees this process's share of a batch alone."""
+        apart = self.count > 1 and self.device.type == "cpu"
+        return apart and any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+
     def together(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return ``network`` so that a backward pass averages its gradients over the processes."""
         if self.count == 1:
             return network
-        # some encoders hold layers that the decoder does not ask for, which get no gradient
+        # a static graph: the first pass shows which layers of the encoder the decoder does not ask for
         devices = None if self.device.type == "cpu" else [self.device]
-        return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
+        return DistributedDataParallel(network, device_ids=devices, static_graph=True)
 
 
 @contextmanager

@@ -71,7 +71,6 @@ def describe_computing(
 ) -> dict[str, Any]:
     """Return what numbers of this run depend on besides its settings."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    together = processes == 1 or device.type == "cuda"
     return {
         "device": str(device),
         "device_name": name or platform.machine(),
@@ -81,7 +80,6 @@ def describe_computing(
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "batch_normalisation": "over the whole batch" if together else "over each process's share of a batch",
     }
 
 

@@ -190,6 +190,11 @@ class _Trainer:
             f"{slices['held_out']} held out; {computing['processes']} x {computing['device_name']} "
             f"({computing['device']}), {computing['precision']}"
         )
+        if self.processes.normalise_apart(self.network):
+            self.log.say(
+                "batch normalisation sees one process's share of a batch at a time, since torch shares it among "
+                "GPUs alone: the curves will not be quite those of one process"
+            )
 
     def fit(self) -> FoldResult:
         """Train the epochs that are left, and write the held-out probabilities of the kept weights."""

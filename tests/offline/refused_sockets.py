@@ -9,6 +9,7 @@ its connection is refused all the same.
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ LOOPBACK_VARIABLE = "GITRACT_TESTS_LOOPBACK"
 
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 _CONNECTIONS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+# torchrun asks for the full name of the machine that it runs on, and for nothing else
+_OWN_NAME = platform.node()
 _LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
 
 
@@ -33,13 +36,14 @@ def refuse_sockets() -> None:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    allowed = _LOOPBACK_HOSTS
     if event in _CONNECTIONS:
         host = _host_of_address(arguments[1])
     elif event in _LOOK_UPS:
-        host = _host_of_look_up(arguments[0])
+        host, allowed = _host_of_look_up(arguments[0]), _LOOPBACK_HOSTS | {_OWN_NAME}
     else:
         return
-    if host is None or (host in _LOOPBACK_HOSTS and os.environ.get(LOOPBACK_VARIABLE) == "1"):
+    if host is None or (host in allowed and os.environ.get(LOOPBACK_VARIABLE) == "1"):
         return
     raise SocketRefusedError(
         f"{event} to {host!r} refused: the tests run without a network; a test that serves itself on "
