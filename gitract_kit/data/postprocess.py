@@ -186,10 +186,9 @@ def _drop_in_slice(mask: np.ndarray, minimum: int) -> None:
 def _drop_in_scan(
     volume: np.ndarray, minimum: int, limit_mm: float | None, spacing_mm: tuple[float, float, float]
 ) -> None:
-    boxes = ndimage.find_objects(volume.astype(np.uint8))
-    if not boxes:
+    part = volume[_box_of(volume)]
+    if not part.size:
         return
-    part = volume[boxes[0]]
     labels, count = ndimage.label(part, structure=_ALL_NEIGHBOURS)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     drop = sizes < minimum
@@ -200,3 +199,11 @@ def _drop_in_scan(
         drop |= nearest > limit_mm
     drop[0] = False
     part[drop[labels]] = False
+
+
+def _box_of(volume: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box of ``volume`` (z, y, x) bool that holds all that is set; an empty one where nothing is."""
+    seen_along_z = volume.any(axis=0)
+    profiles = volume.any(axis=(1, 2)), seen_along_z.any(axis=1), seen_along_z.any(axis=0)
+    found = [np.flatnonzero(profile) for profile in profiles]
+    return tuple(slice(places[0], places[-1] + 1) if len(places) else slice(0, 0) for places in found)

@@ -155,13 +155,16 @@ def _forward_passes(
 ) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
     """Positions of some of ``slices``, and their probabilities (b, organ, H, W) float32, in order.
 
-    The networks are one batch ahead of the caller.
+    The networks are one batch ahead of the caller, in whose thread the next one is made ready.
     """
     batches = slices.split(min(member.batch_size for member in members))
-    jobs: Iterator[Callable[[], torch.Tensor]] = (
-        partial(_forward, members, planes, windows[batch]) for batch in batches
-    )
-    for batch, future in zip(batches, overlap(jobs, _network_thread(), in_flight=2), strict=True):
+
+    def jobs() -> Iterator[Callable[[], torch.Tensor]]:
+        for batch in batches:
+            images = planes[windows[batch].to(planes.device)]
+            yield partial(_forward, members, images.contiguous(memory_format=torch.channels_last))
+
+    for batch, future in zip(batches, overlap(jobs(), _network_thread(), in_flight=2), strict=True):
         yield batch, future.result().cpu().numpy()
 
 
@@ -173,13 +176,13 @@ def _network_thread() -> ThreadPoolExecutor:
 
 
 @torch.inference_mode()
-def _forward(members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
-    """Weighted mean (b, organ, H, W) float32 of ``members``; ``windows`` (b, slices) are positions in ``planes``."""
+def _forward(members: Sequence[NetworkMember], windows: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of ``members`` for ``windows`` (b, slices, H, W): (b, organ, H, W) float32."""
     parts = []
     while len(windows):
         batch = windows[: min(member.batch_size for member in members)]
         try:
-            parts.append(_average(members, planes[batch.to(planes.device)]))
+            parts.append(_average(members, batch))
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -199,4 +202,4 @@ def _average(members: Sequence[NetworkMember], images: torch.Tensor) -> torch.Te
             total.add_(member.probabilities(view), alpha=member.weight / total_weight)
         return total
 
-    return average_views(mean, images.contiguous(memory_format=torch.channels_last), members[0].tta)
+    return average_views(mean, images, members[0].tta)
