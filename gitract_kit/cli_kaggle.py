@@ -73,6 +73,12 @@ def _add_rehearse(verbs) -> None:
         action="store_true",
         help="install them beside the present packages, not in a fresh environment",
     )
+    verb.add_argument(
+        "--python",
+        metavar="3.12",
+        help="of the fresh environment: a version, whose packages are installed first, or the path of a Python that "
+        "has them (default: the present one)",
+    )
     verb.add_argument("--truth", type=Path, help="the test set's (default: solution.csv beside ROOT)")
     verb.add_argument(
         "--drill",
@@ -112,6 +118,7 @@ def _rehearse(options: argparse.Namespace) -> int:
         outputs=options.output_of or [],
         truth=options.truth,
         fresh=options.wheels is not None and not options.fast,
+        python=options.python,
         limits=limits,
         acts=[Act("2026", rerun=True)] if options.once else None,
         progress=lambda act: _say(f"{act} ..."),

@@ -11,13 +11,19 @@ OUT/
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitract_kit.errors import DatasetError
+from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.shipping.acts import Act, Limits, play_act
-from gitract_kit.shipping.fresh_environment import create_fresh_environment
+from gitract_kit.shipping.fresh_environment import (
+    Interpreter,
+    create_fresh_environment,
+    create_image_environment,
+    find_interpreter,
+)
 from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
 from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, HiddenTest, judge_act, read_hidden_test
 
@@ -93,6 +99,7 @@ def rehearse(
     outputs: Sequence[Path] = (),
     truth: Path | None = None,
     fresh: bool = False,
+    python: str | Path | None = None,
     limits: Limits | None = None,
     environment: Mapping[str, str] | None = None,
     acts: Sequence[Act] | None = None,
@@ -106,7 +113,9 @@ def rehearse(
     order, ``outputs`` of training kernels as its kernel sources, ``wheels`` as the dataset whose name ends in
     ``wheels``; without them the present package is used.
     With ``fresh`` each act runs in a new virtual environment of the image's packages alone, which needs ``wheels``;
-    otherwise in the present one, and what the notebook installs goes to a folder of its own. ``out`` must be new.
+    otherwise in the present one, and what the notebook installs goes to a folder of its own. ``python`` is of the
+    fresh ones: a version such as 3.12, for which the image's packages are installed first, from the network, or the
+    path of an interpreter that has them. ``out`` must be new.
     ``acts`` are the hidden rerun and the first save in both mount layouts, unless named; ``hidden`` grades instead of
     ``competition`` and ``truth``; ``progress`` is told each act as it begins.
 
@@ -118,17 +127,20 @@ def rehearse(
     read_kernel_metadata(kernel)
     if fresh and wheels is None:
         raise DatasetError("a fresh environment lacks the kit: name the wheels that `gitract wheels` made")
+    if python is not None and not fresh:
+        raise SettingsError("another Python is one of a fresh environment: name wheels, and leave --fast out")
     _check_out(out, materials)
     limits = limits or Limits()
     hidden = hidden or read_hidden_test(competition, truth)
+    image = _find_image(out, python, progress) if fresh else None
     reports = []
     for act in acts or default_acts():
         progress(str(act))
-        python = create_fresh_environment((out / "python" / act.name).resolve()) if fresh else None
-        played = play_act(act, materials, out / act.name, limits, python=python, environment=environment)
+        own = create_fresh_environment((out / "python" / act.name).resolve(), image) if fresh else None
+        played = play_act(act, materials, out / act.name, limits, python=own, environment=environment)
         reports.append(judge_act(played, hidden, limits))
     _link_first(out, reports[0])
-    return Rehearsal(tuple(reports), _describe_packages(fresh, wheels))
+    return Rehearsal(tuple(reports), _describe_packages(image, wheels))
 
 
 def default_acts() -> list[Act]:
@@ -150,8 +162,16 @@ def _link_first(out: Path, report: ActReport) -> None:
     (out / "working").symlink_to(Path(report.played.act.name) / "working", target_is_directory=True)
 
 
-def _describe_packages(fresh: bool, wheels: Path | None) -> str:
-    where = "a fresh environment of the image's packages" if fresh else "the present environment"
+def _find_image(out: Path, python: str | Path | None, progress: Callable[[str], None]) -> Interpreter:
+    found = find_interpreter(sys.executable if python is None else python)
+    if "torch" in found.packages:
+        return found
+    progress(f"installing the image's packages for Python {found.version}, several GB")
+    return create_image_environment((out / "python" / "image").resolve(), found)
+
+
+def _describe_packages(image: Interpreter | None, wheels: Path | None) -> str:
+    where = f"a fresh environment of {image.describe()}" if image else "the present environment"
     return (
         f"{where}, {f'and the wheels of {wheels}' if wheels else 'without wheels: no installation rehearsed'}"
     )

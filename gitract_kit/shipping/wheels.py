@@ -115,13 +115,17 @@ class WheelSet:
     folder: Path
     wheels: tuple[Wheel, ...]
     pythons: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
+    """What is left to the image though its version there is not known: requirements, and who asks for them."""
 
     def __str__(self) -> str:
         lines = [
             f"{wheel.path.name}  {wheel.path.stat().st_size / 1e6:.2f} MB, Python {', '.join(wheel.pythons)}"
             for wheel in self.wheels
         ]
-        return "\n".join([*lines, f"{self.folder}: {len(lines)} wheels for Python {', '.join(self.pythons)}"])
+        assumed = [f"left to the image, whose version is not known: {one}" for one in self.assumed]
+        whole = f"{self.folder}: {len(lines)} wheels for Python {', '.join(self.pythons)}"
+        return "\n".join([*lines, *assumed, whole])
 
 
 def create_wheels(out: str | Path, pythons: Sequence[str], *, source: str | Path | None = None) -> WheelSet:
@@ -147,7 +151,7 @@ def create_wheels(out: str | Path, pythons: Sequence[str], *, source: str | Path
             out.rmdir()
         folder.rename(out)
     placed = tuple(Wheel(out / wheel.path.name, wheel.pythons) for wheel in wheels)
-    return WheelSet(out, placed, pythons)
+    return WheelSet(out, placed, pythons, _find_assumed(placed, image))
 
 
 def lock_lines(wheels: Sequence[Wheel], pythons: Sequence[str]) -> list[str]:
@@ -235,6 +239,15 @@ def _closure(own: Path, folder: Path, python: str, image: ImagePackages) -> list
     return list(found.values())
 
 
+def _find_assumed(wheels: Sequence[Wheel], image: ImagePackages) -> tuple[str, ...]:
+    return tuple(
+        f"{requirement.name}{requirement.specifier} for {wheel.name}"
+        for wheel in wheels
+        for requirement in wheel.requirements
+        if any(_applies(requirement, python) for python in wheel.pythons) and image.only_assumed(requirement)
+    )
+
+
 def _applies(requirement: Requirement, python: str) -> bool:
     environment = {
         "python_version": python,
@@ -286,6 +299,7 @@ def _write_about(folder: Path, wheels: Sequence[Wheel], pythons: Sequence[str], 
         "format": FORMAT,
         "pythons": list(pythons),
         "image_packages_recorded": image.recorded,
+        "left_to_the_image_unknown": list(_find_assumed(wheels, image)),
         "imports": list(IMPORTS),
         "wheels": [wheel.describe() for wheel in wheels],
     }

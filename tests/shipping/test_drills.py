@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gitract_kit.errors import DatasetError, SettingsError
-from gitract_kit.shipping import install_wheels
+from gitract_kit.shipping import fresh_environment, install_wheels
 from gitract_kit.shipping.drills import DRILLS, run_drill
-from gitract_kit.shipping.fresh_environment import create_fresh_environment
+from gitract_kit.shipping.fresh_environment import (
+    Interpreter,
+    create_fresh_environment,
+    create_image_environment,
+    find_interpreter,
+)
 from gitract_kit.shipping.mounts import Materials
 from gitract_kit.shipping.rehearse import rehearse
 
@@ -98,3 +104,34 @@ def test_a_fresh_environment_has_the_images_packages_and_not_what_travels(tmp_pa
     found = dict(line.split() for line in answer.stdout.splitlines())
     assert found.pop("gitract_kit") == found.pop("segmentation_models_pytorch") == "False"
     assert set(found.values()) == {"True"}
+
+
+def test_an_interpreter_is_found_by_version_and_by_path():
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    assert find_interpreter(here).version.startswith(f"{here}.")
+    assert "torch" in find_interpreter(sys.executable).packages
+    assert find_interpreter(sys.executable).describe().startswith(f"Python {here}.")
+    with pytest.raises(SettingsError, match=r"there is no Python 3\.0 here, neither python3\.0 on the PATH"):
+        find_interpreter("3.0")
+
+
+def test_the_images_packages_are_asked_for_in_the_images_versions(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fresh_environment, "_run", asked.append)
+    monkeypatch.setattr(fresh_environment, "_ask", lambda python: python)
+    (tmp_path / "image").mkdir()
+    create_image_environment(tmp_path / "image", Interpreter(Path("/somewhere/python3.13"), "3.13.0", ()))
+
+    environment, install = asked
+    assert environment == ["/somewhere/python3.13", "-m", "venv", str(tmp_path / "image")]
+    assert {"torch", "timm", "albumentations", "torchvision", "ipykernel"} <= set(install)
+    assert "segmentation-models-pytorch" not in install
+    constraints = Path(install[install.index("--constraint") + 1]).read_text().splitlines()
+    assert "torch>=2.10,<2.12" in constraints
+    assert "numpy>=2.0,<2.2" in constraints
+
+
+def test_another_python_needs_a_fresh_environment(phantom, bundle, tmp_path):
+    with pytest.raises(SettingsError, match="another Python is one of a fresh environment: name wheels"):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", python="3.13")

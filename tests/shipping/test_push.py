@@ -554,5 +554,7 @@ def cell_text(call) -> str:
 
 
 def test_a_kernel_that_looks_for_no_output_cannot_go_on(tmp_path: Path):
-    with pytest.raises(PushError, match=r"looks for the output of alice/gitract-inference, which --resume mounts"):
+    with pytest.raises(
+        PushError, match=r"looks for the output of alice/gitract-inference, which --resume mounts"
+    ):
         push_kernel(KERNELS / "inference", owner="alice", resume=True)

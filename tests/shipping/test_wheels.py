@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from gitract_kit.errors import DatasetError, GitractError, SettingsError
 from gitract_kit.shipping.image_packages import ImagePackages, read_image_packages
@@ -180,7 +181,7 @@ def test_an_old_build_folder_stays_out_of_the_wheel(shared_wheels):
 @pytest.mark.parametrize(
     ("requirement", "message"),
     [
-        ("torch>=99", r"needs torch>=99, the image has 2\.\d+: the image's own must stay"),
+        ("torch>=99", r"needs torch>=99, the image has 2\.\d+ to 2\.\d+: the image's own must stay"),
         ("nvidia-cudnn-cu12", "needs nvidia-cudnn-cu12, the image has none: the image's own must stay"),
         ("only-source", "No matching distribution found for only-source.*only wheels are taken"),
     ],
@@ -204,12 +205,35 @@ def test_a_folder_in_use_and_a_python_that_is_none_are_refused(tmp_path):
 
 
 def test_the_image_satisfies_what_it_has_in_a_sufficient_version():
-    image = ImagePackages("2026-11", {"torch": "2.10", "pyyaml": None})
+    image = ImagePackages("2026-11", {"torch": ("2.10", "2.11"), "pyyaml": ()})
 
     assert image.satisfies(Requirement("Torch>=2.4"))
     assert not image.satisfies(Requirement("torch>=2.11"))
+    assert not image.satisfies(Requirement("torch<2.11"))
     assert image.satisfies(Requirement("PyYAML>=6"))
     assert not image.satisfies(Requirement("segmentation-models-pytorch"))
+
+
+def test_the_image_says_what_it_is_only_assumed_to_have():
+    image = ImagePackages("2026-11", {"torch": ("2.10", "2.11"), "pyyaml": ()})
+
+    assert image.only_assumed(Requirement("PyYAML>=6"))
+    assert not any(image.only_assumed(Requirement(text)) for text in ("PyYAML", "torch>=2.4", "smp>=1"))
+    assert [image.describe(name) for name in ("torch", "pyyaml", "smp")] == [
+        "2.10 to 2.11",
+        "one of unknown version",
+        "none",
+    ]
+
+
+def test_the_images_versions_as_pips_constraints():
+    known = {"torch": ("2.10", "2.11"), "albumentations": ("2.0.8",), "dateutil": ("2.9.0.post0",), "pip": ()}
+
+    assert ImagePackages("2026-11", known).constraints() == [
+        "torch>=2.10,<2.12",
+        "albumentations>=2.0.8,<2.0.9",
+        "dateutil>=2.9.0.post0,<2.9.1",
+    ]
 
 
 def test_the_record_is_dated_and_lacks_what_has_to_travel():
@@ -218,6 +242,20 @@ def test_the_record_is_dated_and_lacks_what_has_to_travel():
     assert image.recorded >= "2026-11"
     assert "segmentation-models-pytorch" not in image.versions
     assert {"torch", "torchvision", "numpy", "timm", "safetensors"} <= set(image.versions)
+    assert all(
+        Version(low) <= Version(high)
+        for low, *_, high in filter(lambda known: len(known) > 1, image.versions.values())
+    )
+
+
+def test_what_is_left_to_an_image_of_unknown_version_is_said(index, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    clone = write_clone(tmp_path / "clone", "matplotlib>=3.8", "torch>=2.4", "nbformat>=5; extra == 'demo'")
+    made = create_wheels(tmp_path / "made", ["3.13"], source=clone)
+
+    assert "left to the image, whose version is not known: matplotlib>=3.8 for gitract-kit" in str(made)
+    assert read_manifest(made.folder)["left_to_the_image_unknown"] == ["matplotlib>=3.8 for gitract-kit"]
 
 
 def test_wheels_install_without_a_network(wheels, tmp_path):
