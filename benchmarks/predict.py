@@ -1,27 +1,31 @@
 """Seconds from a test folder to its submission: by stage, against the bare network, and against the public loop.
 
-    python benchmarks/predict.py ROOT --bundle weights/NAME [--bundle ...] [--device cuda] [--turns 3]
+    python benchmarks/predict.py ROOT --bundle weights/NAME [--bundle ...] [--device cuda] [--precision bf16]
 
-Three ways take turns on the same scans, weights, augmentation and machine:
+Three ways take turns on the same scans, weights, augmentation, precision and machine, none with a clean-up:
 
 - end to end: `Predictor.predict`, from PNG files to submission.csv;
 - networks alone: the same batches, already in memory, through the networks; no prediction can take less;
 - public loop: what public notebooks share. A table merged with the sample, a DataLoader over slices that reads
   every neighbour anew, a loop over models inside the loop over batches, all views of the augmentation in
-  memory, masks (not probabilities) brought to the slice's size with nearest neighbours, one run-length string at a
-  time. It is given the kit's intensities and geometry, so that its masks can be held against ours.
+  memory, networks in torch's default memory layout, masks (not probabilities) brought to the slice's size with
+  nearest neighbours, one run-length string at a time. It is given the kit's intensities and geometry, and does not pay
+  for them, so that its masks can be held against ours.
+
+The masks are compared twice: as the public loop writes them, and once more, not timed, with its probabilities
+brought to the slice's size before the threshold. What lies between the two is what its nearest neighbours cost.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import resource
 import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -35,7 +39,7 @@ from gitract_kit.competition.rle import rle_decode, rle_encode_batch
 from gitract_kit.competition.submission import read_submission
 from gitract_kit.data.geometry import create_geometry
 from gitract_kit.data.inputs import ScanInputs
-from gitract_kit.data.postprocess import CleanUp
+from gitract_kit.data.postprocess import CleanUp, by_organ
 from gitract_kit.data.scans import Scan, decode_scan, decode_slice, intensity_range, iterate_scans
 from gitract_kit.data.window import window_positions
 from gitract_kit.inference.ensemble import Ensemble
@@ -50,12 +54,13 @@ def main() -> None:
     options = _parse()
     bundles = [load_bundle(folder, device=options.device) for folder in options.bundle]
     members = [member for bundle in bundles for member in bundle.members]
-    # the public loop has no clean-up: both go without
-    prediction = replace(bundles[0].prediction, min_component_px=0)
+    for member in members:
+        member.precision = options.precision
+    prediction = without_clean_up(bundles[0].prediction)
     index = build_index(options.root, "test")
     print(
         f"{index['scan'].nunique()} scans, {len(index)} slices, {len(members)} members, TTA {members[0].tta}, "
-        f"{options.device}, {torch.get_num_threads()} threads"
+        f"{options.device}, {options.precision}, {torch.get_num_threads()} threads"
     )
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = Path(folder) / "submission.csv", Path(folder) / "public.csv"
@@ -65,13 +70,32 @@ def main() -> None:
             "networks alone": lambda: time_networks(members, index),
         }
         if not options.no_peer:
-            loop = PublicLoop(members, prediction, options.workers)
-            ways["public loop"] = lambda: time_of(lambda: loop.predict(options.root, index, theirs))
+            loop = PublicLoop(members, prediction, index, options.workers)
+            ways["public loop"] = lambda: time_of(lambda: loop.predict(options.root, theirs))
         print_turns(take_turns(ways, options.turns))
         if not options.no_peer:
-            print(f"mean Dice of the two submissions: {mean_dice(ours, theirs, index):.4f}")
-    print_stages(time_stages(members, prediction, index))
+            print_agreement(loop, options.root, ours, theirs, index)
+    print_stages(time_stages(members, bundles[0].prediction, index))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def without_clean_up(prediction: PredictionSettings) -> PredictionSettings:
+    """Thresholds alone: the public loop knows no more."""
+    return PredictionSettings(
+        tta=prediction.tta,
+        batch_size=prediction.batch_size,
+        threshold=prediction.threshold,
+        min_component_px=0,
+    )
+
+
+def print_agreement(loop: PublicLoop, root: Path, ours: Path, theirs: Path, index: pd.DataFrame) -> None:
+    print(f"mean Dice of the two submissions: {mean_dice(ours, theirs, index):.4f}")
+    loop.nearest = False
+    loop.predict(root, theirs)
+    print(
+        f"  with the public loop's probabilities resized, not its masks: {mean_dice(ours, theirs, index):.4f}"
+    )
 
 
 def _parse() -> argparse.Namespace:
@@ -81,6 +105,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("root", type=Path, help="a competition folder with a test/ that holds scans")
     parser.add_argument("--bundle", type=Path, action="append", required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "fp16", "bf16"))
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="processes of the public loop's DataLoader")
     parser.add_argument("--no-peer", action="store_true")
@@ -137,7 +162,7 @@ def _batches(member: NetworkMember, scan: Scan) -> list[torch.Tensor]:
 
 @torch.inference_mode()
 def _forward(member: NetworkMember, batches: Sequence[torch.Tensor]) -> None:
-    with autocast(member.device, select_precision(member.device)):
+    with autocast(member.device, select_precision(member.device, member.precision)):
         for batch in batches:
             for _ in range(member.passes):
                 member.network(batch)
@@ -158,13 +183,18 @@ def time_stages(
         return result
 
     clean_up = CleanUp(prediction, members[0].organs)
+    ensemble = Ensemble(members)
     for _, rows in iterate_scans(index):
         scan = timed("decode", lambda rows=rows: decode_scan(rows))
-        timed("resample", lambda scan=scan: [ScanInputs(scan, one.settings).planes() for one in members])
+        inputs = timed("intensity and geometry", lambda scan=scan: ScanInputs(scan, members[0].settings))
+        timed("resample to the networks' size", inputs.planes)
         probabilities = timed(
-            "members (resample, network, inverse, mean)", lambda scan=scan: Ensemble(members).predict(scan)
+            "all of the networks' part (resample, windows, forward, inverse)",
+            lambda scan=scan: ensemble.predict(scan),
         )
-        masks = timed("threshold and clean-up", lambda p=probabilities, scan=scan: clean_up.apply(p, scan))
+        masks = timed(
+            "threshold and the bundle's clean-up", lambda p=probabilities, scan=scan: clean_up.apply(p, scan)
+        )
         timed("encode", lambda masks=masks: [rle_encode_batch(organ) for organ in masks.swapaxes(0, 1)])
     return seconds
 
@@ -172,56 +202,75 @@ def time_stages(
 def print_stages(seconds: dict[str, float]) -> None:
     print("each stage on its own, not overlapping:")
     for stage, taken in seconds.items():
-        print(f"  {stage:44}{taken:8.2f} s")
+        print(f"  {stage:64}{taken:8.2f} s")
 
 
 class PublicLoop:
     """The loop that public notebooks share, with the kit's intensities and geometry."""
 
     def __init__(
-        self, members: Sequence[NetworkMember], prediction: PredictionSettings, workers: int
+        self,
+        members: Sequence[NetworkMember],
+        prediction: PredictionSettings,
+        index: pd.DataFrame,
+        workers: int,
     ) -> None:
+        # channels_last is the kit's
+        self._networks = [
+            copy.deepcopy(member.network).to(memory_format=torch.contiguous_format) for member in members
+        ]
         self._members = members
-        self._thresholds = prediction.threshold
+        self._index = index
+        thresholds = by_organ(prediction.threshold, members[0].organs, "threshold")
+        self._thresholds = torch.tensor(thresholds, device=members[0].device).reshape(1, -1, 1, 1)
         self._workers = workers
+        self._files = SliceFiles(index, members[0])
+        self.nearest = True
+        """Masks are brought to the slice's size, not probabilities."""
 
     @torch.inference_mode()
-    def predict(self, root: Path, index: pd.DataFrame, output: Path) -> None:
+    def predict(self, root: Path, output: Path) -> None:
         sample = pd.read_csv(root / "sample_submission.csv")
-        table = sample.drop_duplicates("id")[["id"]].merge(index, on="id", how="left")
-        dataset = SliceFiles(table, index, self._members[0])
-        loader = DataLoader(dataset, batch_size=self._members[0].batch_size, num_workers=self._workers)
+        table = sample.drop_duplicates("id")[["id"]].merge(self._index, on="id", how="left")
+        self._files.table = table
+        loader = DataLoader(self._files, batch_size=self._members[0].batch_size, num_workers=self._workers)
         rows = []
         for images, positions in loader:
-            masks = self._masks(images)
-            for mask, position in zip(masks, positions.tolist(), strict=True):
+            answers = self._answers(images)
+            for answer, position in zip(answers, positions.tolist(), strict=True):
                 slice_row = table.iloc[position]
-                for organ, plane in zip(self._members[0].organs, mask, strict=True):
-                    rows.append((slice_row["id"], organ, encode_one(dataset.restore(plane, slice_row))))
+                for organ, plane in enumerate(answer):
+                    mask = self._restore(plane, slice_row, float(self._thresholds[0, organ]))
+                    rows.append((slice_row["id"], self._members[0].organs[organ], encode_one(mask)))
         predicted = pd.DataFrame(rows, columns=["id", "class", "predicted"])
         sample[["id", "class"]].merge(predicted, on=["id", "class"], how="left").to_csv(output, index=False)
 
-    def _masks(self, images: torch.Tensor) -> np.ndarray:
+    def _answers(self, images: torch.Tensor) -> np.ndarray:
+        """Masks of the networks' size, or their probabilities where those are to be resized."""
         images = images.to(self._members[0].device)
         mean = 0
-        for member in self._members:
-            with autocast(member.device, select_precision(member.device)):
-                views = [member.network(images).sigmoid()]
+        for member, network in zip(self._members, self._networks, strict=True):
+            with autocast(member.device, select_precision(member.device, member.precision)):
+                views = [network(images).sigmoid()]
                 if member.passes > 1:
-                    views.append(member.network(images.flip(-1)).sigmoid().flip(-1))
+                    views.append(network(images.flip(-1)).sigmoid().flip(-1))
             mean = mean + torch.stack(views).float().mean(0) / len(self._members)
-        levels = [
-            self._thresholds if isinstance(self._thresholds, float) else self._thresholds[organ]
-            for organ in self._members[0].organs
-        ]
-        return (mean >= torch.tensor(levels, device=mean.device).reshape(1, -1, 1, 1)).cpu().numpy()
+        return (mean >= self._thresholds if self.nearest else mean).cpu().numpy()
+
+    def _restore(self, plane: np.ndarray, row: pd.Series, threshold: float) -> np.ndarray:
+        geometry = self._files.geometry(row)
+        if not self.nearest:
+            return geometry.inverse(plane) >= threshold
+        (top, left), (height, width) = geometry.offset, geometry.scaled
+        inner = np.ascontiguousarray(plane[top : top + height, left : left + width], dtype=np.uint8)
+        return cv2.resize(inner, geometry.source[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 class SliceFiles(Dataset):
     """One slice a sample, its neighbours read from their files each time."""
 
-    def __init__(self, table: pd.DataFrame, index: pd.DataFrame, member: NetworkMember) -> None:
-        self._table = table
+    def __init__(self, index: pd.DataFrame, member: NetworkMember) -> None:
+        self.table = index
         self._settings = member.settings
         self._windows: dict[str, list[str]] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -234,24 +283,18 @@ class SliceFiles(Dataset):
             self._ranges[name] = intensity_range(decode_scan(rows).volume, member.settings.intensity)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-        row = self._table.iloc[position]
+        row = self.table.iloc[position]
         low, high = self._ranges[row["scan"]]
-        geometry, planes = self._geometry(row), []
+        geometry, planes = self.geometry(row), []
         for path in self._windows[row["id"]]:
             image = decode_slice(path, geometry.source).astype(np.float32)
             planes.append(geometry.forward(np.clip((image - low) / (high - low), 0, 1)))
         return torch.from_numpy(np.stack(planes)), position
 
-    def restore(self, mask: np.ndarray, row: pd.Series) -> np.ndarray:
-        geometry = self._geometry(row)
-        (top, left), (height, width) = geometry.offset, geometry.scaled
-        inner = np.ascontiguousarray(mask[top : top + height, left : left + width], dtype=np.uint8)
-        return cv2.resize(inner, geometry.source[::-1], interpolation=cv2.INTER_NEAREST)
-
-    def _geometry(self, row: pd.Series):
+    def geometry(self, row: pd.Series):
         shape = int(row["height"]), int(row["width"])
         spacing_mm = float(row["spacing_y_mm"]), float(row["spacing_x_mm"])
         return create_geometry(shape, spacing_mm, self._settings.geometry)

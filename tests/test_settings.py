@@ -57,6 +57,7 @@ def test_assignments_change_what_they_name():
         ("geometry.height=100", "a positive multiple of 32"),
         ("intensity.low_percentile=99.9", "below intensity.high_percentile"),
         ("training.precision=fp8", "one of auto, fp32, fp16, bf16"),
+        ("prediction.precision=fp8", "one of auto, fp32, fp16, bf16"),
         ("training={epochs: [}", "is not a YAML value"),
         ("window=5", "expected a mapping of settings, found 5"),
         ("mask_values=[1, 2]", r"mask_values is \(1, 2\); it must be one value for each of large_bowel"),

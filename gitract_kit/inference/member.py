@@ -60,9 +60,9 @@ class NetworkMember:
     """A network over a window of neighbouring slices as a member of an ensemble.
 
     ``settings`` are those the network was trained with: window, geometry, intensity and organs. ``tta`` and
-    ``batch_size`` default to ``settings.prediction``. On a GPU it runs in bfloat16, or float16 where the GPU is
-    older than Ampere. Where a batch does not fit the GPU's memory, the batch is halved for good; one slice that
-    does not fit ends in torch's own error.
+    ``batch_size`` default to ``settings.prediction``, whose ``precision`` is what it computes in: unless told
+    otherwise bfloat16 on a GPU, or float16 on one older than Ampere. Where a batch does not fit the GPU's memory,
+    the batch is halved for good; one slice that does not fit ends in torch's own error.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class NetworkMember:
         self.settings = settings
         self.tta = settings.prediction.tta if tta is None else tta
         self.batch_size = settings.prediction.batch_size if batch_size is None else batch_size
+        self.precision = settings.prediction.precision
         if self.batch_size < 1:
             raise SettingsError(f"prediction.batch_size is {self.batch_size}; it must be 1 or more")
         self.device = torch.device(device)
@@ -122,7 +123,7 @@ class NetworkMember:
 
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:
         """Return (b, organ, H, W) float32 of one view of windows (b, slices, H, W), in a tensor of its own."""
-        with autocast(self.device, select_precision(self.device)):
+        with autocast(self.device, select_precision(self.device, self.precision)):
             logits = self.network(images)
         return logits.float().sigmoid_()
 

@@ -10,7 +10,7 @@ from blob_scans import REAL_SIZES, SeeThrough, draw_blob, make_scan, see_through
 from gitract_kit.errors import SettingsError
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.models import create_model
-from gitract_kit.settings import GeometrySettings, ModelSettings, Settings
+from gitract_kit.settings import GeometrySettings, ModelSettings, PredictionSettings, Settings
 
 TINY = ModelSettings(
     architecture="unet", encoder="tu-resnet10t", encoder_depth=3, decoder_channels=(16, 8, 8)
@@ -133,6 +133,26 @@ def test_one_slice_that_does_not_fit_is_an_error():
     member = NetworkMember(TooSmallMemory(limit=0), see_through_settings(), tta="none")
     with pytest.raises(torch.OutOfMemoryError):
         member.predict(make_scan())
+
+
+def test_precision_is_the_settings_own():
+    torch.manual_seed(0)
+    network = create_model(TINY, in_channels=5, classes=2)
+    scan = make_scan((50, 70))
+
+    def answer(precision: str) -> np.ndarray:
+        prediction = PredictionSettings(precision=precision)
+        settings = Settings(
+            model=TINY,
+            geometry=GeometrySettings(height=64, width=64),
+            organs=("one", "two"),
+            prediction=prediction,
+        )
+        return NetworkMember(network, settings).predict(scan)
+
+    exact, rounded = answer("fp32"), answer("bf16")
+    np.testing.assert_array_equal(answer("auto"), exact)
+    assert 0 < np.abs(rounded - exact).max() < 0.02
 
 
 def test_member_without_tta_shares_the_network():
