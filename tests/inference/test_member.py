@@ -137,7 +137,7 @@ def test_one_slice_that_does_not_fit_is_an_error():
 
 def test_precision_is_the_settings_own():
     torch.manual_seed(0)
-    network = create_model(TINY, in_channels=5, classes=2)
+    network = create_model(TINY, in_channels=Settings().window.slices, classes=2)
     scan = make_scan((50, 70))
 
     def answer(precision: str) -> np.ndarray:
