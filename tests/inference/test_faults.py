@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
@@ -37,7 +39,11 @@ from gitract_kit.errors import DatasetError, GitractError, PredictionError, Scan
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 from gitract_kit.settings import PredictionSettings
+from gitract_kit.shipping.acts import Act
+from gitract_kit.shipping.rehearse import rehearse
+from gitract_kit.shipping.wheels import create_wheels
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN = PredictionSettings(tta="none", min_component_px=0)
 # small test sets: one scan of a few may fail
 LENIENT = PredictionSettings(tta="none", min_component_px=0, max_failed_share=0.5)
@@ -461,3 +467,50 @@ def test_sigterm_in_the_middle(make_root):
     assert any(masks_of(table, "case1_day0"))
     assert not any(masks_of(table, "case20_day0"))
     assert not list(root.parent.glob(".*"))
+
+
+def write_installed_wheel(name: str, folder: Path) -> None:
+    """The wheel that an installed package came from, of the files that it left."""
+    package = distribution(name)
+    info = f"{name.replace('-', '_')}-{package.version}.dist-info"
+    kept = [
+        file
+        for file in package.files
+        if file.hash and not file.match("__pycache__/*") and file.name != "INSTALLER"
+    ]
+    record = "".join(f"{file},sha256={file.hash.value},{file.size}\n" for file in kept)
+    with zipfile.ZipFile(folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl", "w") as archive:
+        for file in kept:
+            archive.write(file.locate(), str(file))
+        archive.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
+
+
+@pytest.mark.slow
+def test_wheels_that_kaggle_unpacked(phantom, bundle, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    index.mkdir()
+    write_installed_wheel("segmentation-models-pytorch", index)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wheels = create_wheels(tmp_path / "wheels", [here], source=REPOSITORY).folder
+    for path in list(wheels.glob("*.whl")):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(wheels / path.stem)
+        path.unlink()
+
+    result = rehearse(
+        phantom.root,
+        bundle,
+        REPOSITORY / "kernels" / "inference",
+        tmp_path / "out",
+        wheels=wheels,
+        acts=[Act("2026", rerun=True)],
+    )
+
+    assert result.scored, result
+    assert result.score > 0
+    # what the notebook ran is what it installed, not what is here
+    installed = result.reports[0].played.folder / "packages"
+    assert (installed / "gitract_kit" / "shipping" / "submit.py").is_file()
+    assert (installed / "segmentation_models_pytorch" / "__init__.py").is_file()
