@@ -213,7 +213,7 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="what is made, kept")
     parser.add_argument("--samples", type=int, default=3_000, help="slices seen by each")
-    parser.add_argument("--side", type=int, default=128, help="of the network's input in pixels")
+    parser.add_argument("--side", type=int, default=96, help="of the network's input in pixels")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     return parser.parse_args()

@@ -171,7 +171,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--variety", choices=VARIETIES, default="wide", help="of the phantom")
     parser.add_argument("--cases", type=int, default=64, help="of the phantom, an eighth held out")
     parser.add_argument("--phantom-samples", type=int, default=10_000)
-    parser.add_argument("--real-samples", type=int, default=3_000)
+    parser.add_argument("--real-samples", type=int, default=2_000)
     parser.add_argument("--tuning-rate", type=float, default=1e-3, help="highest learning rate in (b)")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
