@@ -10,6 +10,10 @@ import pytest
 from nbclient import NotebookClient
 
 from gitract_kit.cli import main
+from gitract_kit.shipping.acts import Act
+from gitract_kit.shipping.mounts import MOUNT_LAYOUTS
+from gitract_kit.shipping.rehearse import rehearse
+from gitract_kit.shipping.submit import predict_bundles
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 NAMES = ("train", "inference")
@@ -90,6 +94,32 @@ def test_the_inference_notebook_writes_the_samples_rows(phantom, bundle, tmp_pat
     written = (out / "working" / "submission.csv").read_text().splitlines()
     sample = (phantom.root / "sample_submission.csv").read_text().splitlines()
     assert [row.rsplit(",", 1)[0] for row in written] == [row.rsplit(",", 1)[0] for row in sample]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", MOUNT_LAYOUTS)
+def test_the_inference_notebook_takes_folds_from_their_kernels(layout, phantom, run, bundle, tmp_path):
+    kernel = shutil.copytree(KERNELS / "inference", tmp_path / "kernel")
+    sources = [f"your-kaggle-name/gitract-train-fold-{fold}" for fold in (0, 1)]
+    metadata = {**read_metadata("inference"), "dataset_sources": [], "kernel_sources": sources}
+    (kernel / "kernel-metadata.json").write_text(json.dumps(metadata))
+    notebook = kernel / "inference.ipynb"
+    edited = read_notebook("inference")
+    settings = edited.cells[1].source
+    settings = settings.replace('BUNDLES = ["your-kaggle-name/gitract-weights"]', "BUNDLES = []")
+    edited.cells[1].source = settings.replace("RUNS = []", f"RUNS = {sources}")
+    nbformat.write(edited, notebook)
+    outputs = [tmp_path / "left" / str(fold) for fold in (0, 1)]
+    for fold, output in enumerate(outputs):
+        shutil.copytree(run / f"fold_{fold}", output / "run" / f"fold_{fold}")
+
+    act = Act(layout, rerun=True)
+    apart = rehearse(phantom.root, [], kernel, tmp_path / "apart", outputs=outputs, acts=[act])
+
+    assert apart.scored, apart
+    # the same members, so the same submission
+    predict_bundles([bundle], phantom.root, tmp_path / "together.csv", progress=False)
+    assert apart.submission.read_bytes() == (tmp_path / "together.csv").read_bytes()
 
 
 def test_the_training_notebook_goes_on_from_its_own_output(phantom, work, run, tmp_path):

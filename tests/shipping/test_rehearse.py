@@ -30,7 +30,7 @@ except OSError:
 
 @pytest.fixture
 def make_kernel(tmp_path: Path):
-    def make(*cells: str) -> Path:
+    def make(*cells: str, **changes) -> Path:
         kernel = tmp_path / "kernel"
         kernel.mkdir()
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
@@ -39,6 +39,7 @@ def make_kernel(tmp_path: Path):
             "code_file": "made-up.ipynb",
             "competition_sources": [SLUG],
             "dataset_sources": ["me/weights", "me/wheels"],
+            **changes,
         }
         (kernel / "kernel-metadata.json").write_text(json.dumps(metadata))
         return kernel
@@ -107,6 +108,34 @@ def test_older_mounts_are_flat(play, tmp_path):
     )
 
     assert sorted((tmp_path / "out" / "working" / "seen").read_text().split()) == [SLUG, "weights"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "place"),
+    [("2026", "notebooks/me/gitract-train-fold-{}"), ("older", "gitract-train-fold-{}")],
+)
+def test_what_training_kernels_left_is_mounted_as_kernel_sources(
+    layout, place, phantom, make_kernel, tmp_path
+):
+    sources = ["me/gitract-train-fold-0", "me/gitract-train-fold-1"]
+    outputs = [tmp_path / "left" / str(fold) for fold in (0, 1)]
+    for output in outputs:
+        (output / "run").mkdir(parents=True)
+        (output / "run" / "which").write_text(output.name)
+    cell = (
+        "import os, pathlib\n"
+        f"places = [pathlib.Path(os.environ['GITRACT_INPUT'], {place!r}.format(fold)) for fold in (0, 1)]\n"
+        "pathlib.Path('seen').write_text(' '.join((one / 'run' / 'which').read_text() for one in places))"
+    )
+    kernel = make_kernel(cell, dataset_sources=[], kernel_sources=sources)
+    out = tmp_path / "out"
+    rehearse(phantom.root, [], kernel, out, outputs=outputs, acts=[Act(layout, rerun=True)])
+
+    assert (out / "working" / "seen").read_text() == "0 1"
+    with pytest.raises(
+        DatasetError, match=r"lists 2 kernel sources \(me/gitract-train-fold-0, .*given were 1"
+    ):
+        rehearse(phantom.root, [], kernel, tmp_path / "again", outputs=outputs[:1])
 
 
 def test_the_first_save_has_an_empty_test_folder_and_no_rerun(play):
