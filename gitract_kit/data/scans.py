@@ -109,12 +109,22 @@ def cache_scans(index: pd.DataFrame, folder: str | Path) -> Iterator[str]:
 
     A file that is already there is kept: it is written whole or not at all.
     """
-    for name, rows in iterate_scans(index):
-        path = Path(folder) / f"{name}.npy"
-        if not path.is_file():
-            with atomic_path(path) as temporary:
-                np.save(temporary, decode_scan(rows).volume)
-        yield name
+    folder = Path(folder)
+    # a scan a core, and one more: some always wait for the disk
+    pool = ThreadPoolExecutor((os.cpu_count() or 1) + 1)
+    try:
+        yield from pool.map(lambda scan: _cache_scan(*scan, folder), iterate_scans(index))
+    finally:
+        # after a scan that fails the others need not be decoded
+        pool.shutdown(cancel_futures=True)
+
+
+def _cache_scan(name: str, rows: pd.DataFrame, folder: Path) -> str:
+    path = folder / f"{name}.npy"
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            np.save(temporary, decode_scan(rows, workers=1).volume)
+    return name
 
 
 def load_cached_scan(rows: pd.DataFrame, folder: str | Path) -> Scan:
