@@ -29,6 +29,9 @@ class SliceDataset:
         self._settings = settings
         self._scan_folder = Path(scan_folder)
         self._rows = {name: rows.sort_values("slice", kind="stable") for name, rows in iterate_scans(index)}
+        organs = list(settings.organs)
+        # a row of a table costs as much as an input's resampling
+        self._rles = {name: rows[organs].to_numpy() for name, rows in self._rows.items()}
         self._samples = [
             (name, position) for name, rows in self._rows.items() for position in range(len(rows))
         ]
@@ -53,8 +56,7 @@ class SliceDataset:
 
     def holds_organ(self) -> np.ndarray:
         """Return (len,) bool: whether a sample's slice has any organ drawn on it."""
-        organs = list(self._settings.organs)
-        return np.concatenate([(rows[organs] != "").any(axis=1).to_numpy() for rows in self._rows.values()])
+        return np.concatenate([(drawn != "").any(axis=1) for drawn in self._rles.values()])
 
     def scan_of_sample(self) -> np.ndarray:
         """Return (len,) str: the scan a sample's slice belongs to; a scan's slices follow one another in order."""
@@ -74,8 +76,7 @@ class SliceDataset:
         """Return the drawn masks of the scan ``name``, (z, organ, y, x) bool at its own size."""
         rows = self._rows[name]
         shape = int(rows.iloc[0]["height"]), int(rows.iloc[0]["width"])
-        drawn = [rows[organ] for organ in self._settings.organs]
-        return np.stack([[rle_decode(rle, shape) for rle in column] for column in drawn], axis=1)
+        return np.stack([[rle_decode(rle, shape) for rle in drawn] for drawn in self._rles[name]])
 
     def __getitem__(self, sample: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Return sample ``(number, seed)``: the seed makes its random changes the same in any worker."""
@@ -91,8 +92,6 @@ class SliceDataset:
         return image, np.ascontiguousarray(changed["mask"].transpose(2, 0, 1))
 
     def _mask(self, name: str, position: int, inputs: ScanInputs) -> np.ndarray:
-        row = self._rows[name].iloc[position]
-        shape = inputs.geometry.source
-        return np.stack(
-            [inputs.geometry.forward_mask(rle_decode(row[organ], shape)) for organ in self._settings.organs]
-        )
+        geometry = inputs.geometry
+        drawn = self._rles[name][position]
+        return np.stack([geometry.forward_mask(rle_decode(rle, geometry.source)) for rle in drawn])

@@ -42,6 +42,8 @@ class Geometry:
 
     def forward_mask(self, mask: np.ndarray) -> np.ndarray:
         """Return ``mask`` (h, w) bool on the input's grid as float32: the share of each pixel that it covers."""
+        if not mask.any():
+            return np.zeros(self.target, dtype=np.float32)
         return self._place(self._resize(mask.astype(np.float32), self.scaled))
 
     def inverse(self, probabilities: np.ndarray) -> np.ndarray:
