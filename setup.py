@@ -45,7 +45,15 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["gitract_kit", "gitract_kit.*"]),
-    package_data={"gitract_kit": ["presets/*.yaml", "report/page.*", "shipping/*.json"]},
+    package_data={
+        "gitract_kit": [
+            "presets/*.yaml",
+            "report/*.html",
+            "report/page.css",
+            "report/page.js",
+            "shipping/*.json",
+        ]
+    },
     install_requires=REQUIREMENTS,
     extras_require={"demo": DEMO, "kaggle": KAGGLE, "test": TEST, "benchmark": BENCHMARK},
     entry_points={"console_scripts": ["gitract = gitract_kit.cli:main"]},

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(verbs)
     _add_score(verbs)
     _add_report(verbs)
+    _add_compare(verbs)
     add_kaggle_verbs(verbs)
     _add_info(verbs)
     return parser
@@ -353,6 +354,27 @@ def _report(options: argparse.Namespace) -> None:
             options.source, options.truth, options.root, out, split=options.split, max_scans=options.max_scans
         )
     print(f"report       {path}")
+
+
+def _add_compare(verbs) -> None:
+    verb = verbs.add_parser("compare", help="runs side by side: a table, a picture, a page")
+    verb.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders of one prepared folder")
+    verb.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="for compare.md, .png and .html"
+    )
+    verb.add_argument(
+        "--work", type=Path, help="the prepared folder, where it is not where they were trained from"
+    )
+    verb.add_argument("--slices", type=int, default=5, help="slices in the picture (default 5)")
+    verb.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from gitract_kit.report.compare import compare_runs, markdown_table
+
+    comparison, written = compare_runs(options.runs, options.out, work=options.work, slices=options.slices)
+    print(markdown_table(comparison))
+    print("\n".join(f"written: {path}" for path in written))
 
 
 def _add_info(verbs) -> None:

@@ -140,11 +140,11 @@ def load_oof(run: str | Path) -> RunOof:
     different data.
     """
     run = Path(run)
-    folds = sorted(
-        int(path.parent.name.removeprefix("fold_"))
-        for path in run.glob("fold_*/model.json")
-        if path.parent.name.removeprefix("fold_").isdigit()
-    )
+    trained = {path.parent.name for path in run.glob("fold_*/model.json")}
+    # a fold with probabilities whose model.json is missing is damaged, not absent
+    scored = {path.parents[1].name for path in run.glob("fold_*/oof/index.csv")}
+    numbers = (name.removeprefix("fold_") for name in trained | scored)
+    folds = sorted(int(number) for number in numbers if number.isdigit())
     finished = [fold for fold in folds if (run / f"fold_{fold}" / "oof" / "index.csv").is_file()]
     if not finished:
         raise DatasetError(

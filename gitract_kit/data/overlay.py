@@ -21,12 +21,14 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 
 
 def slices_worth_showing(index: pd.DataFrame, organs: Sequence[str], count: int) -> list[str]:
-    """Return the ids of up to ``count`` slices of ``index`` with as many organs as any, evenly spread over them.
+    """Return the ids of up to ``count`` slices of ``index`` with many organs, evenly spread over all such.
 
-    The same index gives the same slices, whatever was predicted for them.
+    Slices with fewer organs come in where there are not enough with more. The same index gives the same slices,
+    whatever was predicted for them.
     """
     held = (index[list(organs)] != "").sum(axis=1)
-    best = index.loc[held == held.max(), "id"]
+    enough = held.nlargest(count).min()
+    best = index.loc[held >= enough, "id"]
     count = min(count, len(best))
     # the middles of equal parts: at a part's ends organs just begin or end
     return best.iloc[((np.arange(count) + 0.5) * len(best) / count).astype(int)].tolist()

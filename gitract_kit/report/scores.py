@@ -1,19 +1,40 @@
-"""The score of what a report shows, by any grouping of its scans and organs."""
+"""The score of what a report shows, by every variant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
-from gitract_kit.competition.metric import DICE_WEIGHT, HAUSDORFF_WEIGHT, Score, competition_score
+from gitract_kit.competition.metric import VARIANTS, Score, competition_score
+from gitract_kit.competition.score_sums import bootstrap_interval
 from gitract_kit.report.contents import Contents
 
-__all__ = ["compute_parts", "group_scores"]
+__all__ = ["RESAMPLES", "Scored", "score_contents", "score_variant"]
+
+RESAMPLES = 1000
+"""Of the cases, for an interval: as many as `gitract evaluate` takes."""
 
 
-def compute_parts(contents: Contents, variant: str = "leaderboard") -> tuple[Score, pd.DataFrame]:
-    """Return the whole score, and `Score.parts` with each scan's ``fold`` where the contents have folds."""
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A score, and how sure it is."""
+
+    score: Score
+    parts: pd.DataFrame
+    """`Score.parts` with each scan's ``case``, and its ``fold`` where there are folds."""
+    interval: Mapping[str, list[float]] | None
+    """Of total, dice and hausdorff: 95 % of resampled cases lie between; None where there is one case alone."""
+
+
+def score_contents(contents: Contents) -> dict[str, Scored]:
+    """Return the score by each variant, the default one first."""
+    return {variant: score_variant(contents, variant) for variant in VARIANTS}
+
+
+def score_variant(contents: Contents, variant: str = VARIANTS[0]) -> Scored:
+    """Return the score by one variant; the interval is the one that `gitract evaluate` writes by default."""
     score = competition_score(
         contents.truth,
         contents.prediction,
@@ -22,21 +43,6 @@ def compute_parts(contents: Contents, variant: str = "leaderboard") -> tuple[Sco
         organs=contents.organs,
         only_common=True,
     )
-    parts = score.parts
-    if "fold" in contents.index:
-        folds = contents.index.drop_duplicates("scan").set_index("scan")["fold"]
-        parts = parts.assign(fold=parts["scan"].map(folds))
-    return score, parts
-
-
-def group_scores(parts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Return columns dice, hausdorff, total for each group of ``parts``, indexed ``by``, in order of appearance.
-
-    NaN stands where a group has nothing to average.
-    """
-    groups = parts.groupby(list(by), sort=False)
-    sums = groups[["dice_sum", "dice_rows"]].sum()
-    # 0 / 0 is NaN without a warning in pandas, which is what a group without rows that count is worth
-    dice, hausdorff = sums["dice_sum"] / sums["dice_rows"], groups["hausdorff"].mean()
-    total = DICE_WEIGHT * dice + HAUSDORFF_WEIGHT * (1.0 - hausdorff)
-    return pd.DataFrame({"dice": dice, "hausdorff": hausdorff, "total": total})
+    about = contents.index.drop_duplicates("scan").set_index("scan")
+    parts = score.parts.join(about[[name for name in ("case", "fold") if name in about]], on="scan")
+    return Scored(score, parts, bootstrap_interval(parts, resamples=RESAMPLES))

@@ -13,7 +13,7 @@ import pandas as pd
 from gitract_kit.competition.rle import rle_decode_batch
 from gitract_kit.report.contents import Contents
 
-__all__ = ["describe_scan", "encode_slices", "trace_outlines"]
+__all__ = ["decode_masks", "describe_scan", "encode_slices", "trace_outlines"]
 
 # 20 scans of it stay under 25 MB, with 0.3 MB of outlines each; 144 real slices of 266 x 266 take quality 65 or 80
 _BYTES_A_SCAN = 900_000
@@ -27,8 +27,8 @@ def describe_scan(contents: Contents, rows: pd.DataFrame) -> dict[str, Any]:
     and organ the outlines (see `trace_outlines`), and ``pixels`` the counts true, predicted and common.
     """
     rows = rows.sort_values("slice", kind="stable")
-    truth = _decode(contents.truth, "segmentation", rows, contents.organs)
-    prediction = _decode(contents.prediction, "predicted", rows, contents.organs)
+    truth = decode_masks(contents.truth, "segmentation", rows, contents.organs)
+    prediction = decode_masks(contents.prediction, "predicted", rows, contents.organs)
     counts = [masks.sum(axis=(2, 3)) for masks in (truth, prediction, truth & prediction)]
     return {
         "name": str(rows.iloc[0]["scan"]),
@@ -91,7 +91,7 @@ def _encode(image: np.ndarray, quality: int) -> str:
     return base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def _decode(table: pd.DataFrame, value: str, rows: pd.DataFrame, organs: Sequence[str]) -> np.ndarray:
+def decode_masks(table: pd.DataFrame, value: str, rows: pd.DataFrame, organs: Sequence[str]) -> np.ndarray:
     """Return (z, organ, y, x) bool masks of the slices ``rows``."""
     shape = int(rows.iloc[0]["height"]), int(rows.iloc[0]["width"])
     mine = table[table["id"].isin(rows["id"])]

@@ -8,9 +8,10 @@ from html import escape
 
 import pandas as pd
 
-from gitract_kit.report.scores import group_scores
+from gitract_kit.competition.score_sums import score_by
+from gitract_kit.report.scores import Scored
 
-__all__ = ["organ_label", "scan_table", "score_table"]
+__all__ = ["interval_of", "organ_label", "scan_table", "score_table", "variant_table"]
 
 _SCORES = {"total": "Score", "dice": "Dice", "hausdorff": "Hausdorff"}
 
@@ -18,6 +19,29 @@ _SCORES = {"total": "Score", "dice": "Dice", "hausdorff": "Hausdorff"}
 def organ_label(organ: str) -> str:
     """Return an organ's name as a person writes it."""
     return organ.replace("_", " ")
+
+
+def variant_table(scored: Mapping[str, Scored]) -> str:
+    """Return a ``<table>``: a row a variant of the score, each value over its 95 % interval where there is one."""
+    rows = [_variant_row(variant, one) for variant, one in scored.items()]
+    heads = "".join(f'<th scope="col">{name}</th>' for name in _SCORES.values())
+    head = f'<tr><th scope="col">Variant</th>{heads}</tr>'
+    return f'<table id="variants"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _variant_row(variant: str, scored: Scored) -> str:
+    cells = [
+        f"<td><b>{getattr(scored.score, name):.4f}</b>{interval_of(scored, name)}</td>" for name in _SCORES
+    ]
+    return f'<tr><th scope="row">{variant}</th>{"".join(cells)}</tr>'
+
+
+def interval_of(scored: Scored, name: str) -> str:
+    """Return the interval of total, dice or hausdorff as a ``<small>``, empty where there is none."""
+    if scored.interval is None:
+        return ""
+    low, high = scored.interval[name]
+    return f"<small>{low:.3f}&ndash;{high:.3f}</small>"
 
 
 def score_table(parts: pd.DataFrame, organs: Sequence[str]) -> str:
@@ -43,8 +67,8 @@ def scan_table(
 
     ``slices`` is the index of the slices, and ``shown`` the place in the slice browser of the scans that are there.
     """
-    whole = group_scores(parts, ["scan"]).sort_values("total", kind="stable")
-    organ_scores = group_scores(parts, ["scan", "organ"])
+    whole = score_by(parts, "scan").sort_values("total", kind="stable")
+    organ_scores = score_by(parts, ["scan", "organ"])
     facts = slices.groupby("scan", sort=False).agg(
         slices=("id", "size"),
         bad=("bad_scan", "first"),
@@ -65,8 +89,8 @@ def scan_table(
 
 
 def _score_row(label: str, parts: pd.DataFrame, organs: Sequence[str]) -> str:
-    whole = group_scores(parts.assign(all_organs=0), ["all_organs"]).iloc[0]
-    by_organ = group_scores(parts, ["organ"])
+    whole = score_by(parts.assign(all_organs=0), "all_organs").iloc[0]
+    by_organ = score_by(parts, "organ")
     cells = "".join(_score_cells(scores) for scores in [whole, *(by_organ.loc[organ] for organ in organs)])
     return f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>'
 

@@ -47,4 +47,6 @@ def test_slices_worth_showing_hold_most_organs_and_are_spread():
         {"id": [f"s{i:02d}" for i in range(40)], "a": ["1 2"] * 40, "b": [""] * 10 + ["3 4"] * 20 + [""] * 10}
     )
     assert slices_worth_showing(index, organs, 4) == ["s12", "s17", "s22", "s27"]
-    assert slices_worth_showing(index[:11], organs, 4) == ["s10"]
+    assert slices_worth_showing(index[:11], organs, 1) == ["s10"]
+    assert slices_worth_showing(index[:11], organs, 3) == ["s01", "s05", "s09"]
+    assert slices_worth_showing(index[:2], organs, 3) == ["s00", "s01"]

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pandas as pd
 import pytest
 
-from gitract_kit.competition.rle import rle_decode_batch
-from gitract_kit.data.prepare import load_prepared
+from gitract_kit.inference.evaluate import evaluate_runs
+from gitract_kit.report.compare import compare_runs
 from gitract_kit.report.html import write_report
-from gitract_kit.settings import Settings, settings_to_dict
+from gitract_kit.settings import Settings, override_settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-
-def write_run(folder: Path, work: Path, settings: Settings) -> Path:
-    """A finished run: every fold of ``work``, its probabilities the truth, blurred and moved by two pixels."""
-    prepared = load_prepared(work)
-    for fold in prepared.folds:
-        rows = prepared.index[prepared.index["fold"] == fold].drop(columns="fold")
-        oof = folder / f"fold_{fold}" / "oof"
-        oof.mkdir(parents=True)
-        rows.to_csv(oof / "index.csv", index=False)
-        for name, scan in rows.groupby("scan"):
-            np.savez_compressed(oof / f"{name}.npz", probabilities=blur_truth(scan, prepared.organs))
-        about = {"settings": settings_to_dict(settings), "fold": fold, "epoch": 2, "work": str(work)}
-        (oof.parent / "model.json").write_text(json.dumps(about), encoding="utf-8")
-        epochs = {"epoch": [1, 2], "train_loss": [0.9, 0.5], "val_loss": [0.8, 0.6]}
-        measured = {"score": [0.3, 0.6], "dice": [0.2, 0.5], "hausdorff": [0.6, 0.3]}
-        pd.DataFrame({**epochs, **measured}).to_csv(oof.parent / "metrics.csv", index=False)
-    return folder
-
-
-def blur_truth(scan: pd.DataFrame, organs: tuple[str, ...]) -> np.ndarray:
-    shape = int(scan["height"].iloc[0]), int(scan["width"].iloc[0])
-    masks = np.stack([rle_decode_batch(scan[organ].tolist(), shape) for organ in organs], axis=1)
-    moved = np.roll(masks, 2, axis=3).astype(np.float32)
-    blurred = [[cv2.GaussianBlur(mask, (5, 5), 0) for mask in slices] for slices in moved]
-    return np.rint(np.array(blurred) * 255).astype(np.uint8)
+from made_runs import write_run
 
 
 @pytest.fixture(scope="session")
 def made_run(work: Path, small_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("made") / "a <b> & c", work, small_settings)
+
+
+@pytest.fixture(scope="session")
+def rival(work: Path, small_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of another network on the same folds, farther off."""
+    settings = override_settings(small_settings, ["model.architecture=fpn", "training.epochs=5"])
+    return write_run(tmp_path_factory.mktemp("made") / "rival|<i>", work, settings, moved=5)
+
+
+@pytest.fixture(scope="session")
+def evaluated(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run, with the settings that were found for it."""
+    folder = shutil.copytree(made_run, tmp_path_factory.mktemp("evaluated") / "run")
+    evaluate_runs([folder])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated_page(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(evaluated, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="session")
+def compared(made_run: Path, rival: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a comparison."""
+    folder = tmp_path_factory.mktemp("compared")
+    compare_runs([made_run, rival], folder, slices=3)
+    return folder
 
 
 @pytest.fixture(scope="session")
