@@ -89,13 +89,17 @@ class Budget:
     """Decides before each scan how it is predicted, so that ``budget_s`` seconds from ``start`` are not overrun.
 
     ``levels`` carry their costs; how many seconds a second of cost really takes is learned from the scans that are
-    done. Where even the last level does not fit, the answer is None: the scan's rows stay empty.
+    done. Where even the last level does not fit, the answer is None: the scan's rows stay empty. Of several
+    ``devices`` one may still have two scans to do when the others are idle.
     """
 
-    def __init__(self, budget_s: float, levels: Sequence[Level], clock: Clock, start: float) -> None:
+    def __init__(
+        self, budget_s: float, levels: Sequence[Level], clock: Clock, start: float, devices: int = 1
+    ) -> None:
         self._deadline = start + budget_s - min(_RESERVE_SHARE * budget_s, _RESERVE_S)
         self._levels = levels
         self._clock = clock
+        self._alone = 2 * (devices - 1)
         self._begun: float | None = None
         self._in_flight = 0.0
         self._finished: list[tuple[float, float]] = []
@@ -111,11 +115,12 @@ class Budget:
         """Return the level for the next scan of ``slices``, the first of ``remaining`` slices that are not begun."""
         for number, level in enumerate(self._levels):
             margin = _MARGIN_UP if number < self._level else _MARGIN
-            if self._fits(level.cost_s * remaining, margin):
+            if self._fits(level.cost_s * (remaining + self._alone * slices), margin):
                 return self._begin(number, slices)
         # not everything fits any more: then whatever still does
         last = len(self._levels) - 1
-        return self._begin(last, slices) if self._fits(self._levels[last].cost_s * slices, _MARGIN) else None
+        work = self._levels[last].cost_s * (1 + self._alone) * slices
+        return self._begin(last, slices) if self._fits(work, _MARGIN) else None
 
     def finish(self, level: Level, slices: int, *, failed: bool = False) -> None:
         """Learn from a scan that is done; one that failed says nothing about the rate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,17 +97,9 @@ class NetworkMember:
 
     def without_tta(self) -> NetworkMember:
         """Return this member with one forward pass a slice; the network is shared."""
-        return NetworkMember(
-            self.network,
-            self.settings,
-            self.device,
-            "none",
-            self.batch_size,
-            name=self.name,
-            role=self.role,
-            weight=self.weight,
-            group=self.group,
-        )
+        plain = copy.copy(self)
+        plain.tta, plain.passes = "none", 1
+        return plain
 
     @property
     def sees(self) -> Hashable:

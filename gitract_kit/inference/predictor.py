@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
+from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.postprocess import CleanUp
 from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
 from gitract_kit.errors import GitractError, PredictionError, SettingsError
 from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
+from gitract_kit.inference.devices import Devices, ScanRows
 from gitract_kit.inference.ensemble import Ensemble
 from gitract_kit.inference.faults import FaultLog, in_rerun
 from gitract_kit.inference.gate import Gate
@@ -33,7 +35,8 @@ class Predictor:
     """Members, and what turns their probabilities into a submission.
 
     ``organs`` are the classes to predict, in the order of the members' probabilities; None takes the members' own.
-    ``in_flight`` scans are in memory at once: while one is in the network, the others decode or encode.
+    ``in_flight`` scans are in memory at once: while one is in the network, the others decode or encode. ``elsewhere``
+    are predictors of the same members on further devices, named, each to be made in a process of its own (`Devices`).
     """
 
     def __init__(
@@ -44,14 +47,17 @@ class Predictor:
         *,
         layout: Layout = UW_MADISON,
         in_flight: int = 2,
+        elsewhere: Sequence[tuple[str, Callable[[], Predictor]]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._members = tuple(members)
         self._settings = prediction
         self._in_flight = in_flight
+        self._elsewhere = elsewhere
         self._clock = clock
-        self._full = _Stages(self._members, prediction)
-        self.organs = self._full.organs
+        self._stages: dict[tuple[tuple[int, ...], bool], _Stages] = {}
+        self._full = plan_levels(self._members)[0]
+        self.organs = self._stages_at(self._full).organs
         if organs is not None and tuple(organs) != self.organs:
             raise SettingsError(
                 f"the members predict {', '.join(self.organs)}, asked for were {', '.join(organs)}; "
@@ -61,7 +67,13 @@ class Predictor:
 
     def predict_scan(self, scan: Scan) -> np.ndarray:
         """Return the masks of ``scan``: (z, organ, y, x) bool at its own size."""
-        return self._full.predict_masks(scan)
+        return self._stages_at(self._full).predict_masks(scan)
+
+    def predict_rows(self, slices: pd.DataFrame, level: Level) -> ScanRows:
+        """Return the rows of the scan of these index rows (`build_index`), predicted as ``level`` says."""
+        scan = decode_scan(slices)
+        masks = self._stages_at(level).predict_masks(scan)
+        return ScanRows(scan.ids, [rle_encode_batch(masks[:, organ]) for organ in range(len(self.organs))])
 
     def predict(
         self,
@@ -100,10 +112,13 @@ class Predictor:
                 index = wanted_slices(index, rows, faults)
             else:
                 rows = SubmissionRows.of_slices(index["id"], self._layout)
-            levels = self._plan(index, budget_s)
-            budget = Budget(math.inf if budget_s is None else budget_s, levels, self._clock, start)
-            run = self._create_run(rows, output, budget, levels, faults, progress)
-            run.predict_scans(index)
+            with self._devices(index) as devices:
+                levels = self._plan(index, budget_s)
+                budget = Budget(
+                    math.inf if budget_s is None else budget_s, levels, self._clock, start, len(devices)
+                )
+                run = PredictionRun(rows, output, self.organs, devices, budget, faults, progress)
+                run.predict_scans(index)
             _write(rows, output, index)
         summary = PredictionSummary(
             output,
@@ -118,27 +133,18 @@ class Predictor:
         faults.check_share(len({*index["scan"], *faults.lost_scans}), self._settings.max_failed_share)
         return summary
 
-    def _create_run(
-        self,
-        rows: SubmissionRows,
-        output: Path,
-        budget: Budget,
-        levels: Sequence[Level],
-        faults: FaultLog,
-        progress: bool,
-    ) -> PredictionRun:
-        stages = {level: self._stages_at(level) for level in levels}
-
-        def predict_masks(scan: Scan, level: Level) -> np.ndarray:
-            return stages[level].predict_masks(scan)
-
-        return PredictionRun(
-            rows, output, self.organs, predict_masks, budget, faults, self._in_flight, progress
-        )
+    def _devices(self, index: pd.DataFrame) -> Devices:
+        """This predictor and those elsewhere that a scan is left for."""
+        return Devices(self, self._elsewhere[: max(0, index["scan"].nunique() - 1)], self._in_flight)
 
     def _stages_at(self, level: Level) -> _Stages:
-        members = [self._members[position] for position in level.members]
-        return _Stages([member if level.tta else member.without_tta() for member in members], self._settings)
+        key = level.members, level.tta
+        if key not in self._stages:
+            members = [self._members[position] for position in level.members]
+            self._stages[key] = _Stages(
+                [member if level.tta else member.without_tta() for member in members], self._settings
+            )
+        return self._stages[key]
 
     def _plan(self, index: pd.DataFrame, budget_s: float | None) -> list[Level]:
         """The levels, with their costs where there is a budget to keep."""
@@ -175,6 +181,7 @@ class Predictor:
             ],
             "prediction": dataclasses.asdict(self._settings),
             "budget_s": budget_s,
+            "further_devices": [name for name, _ in self._elsewhere],
             "levels": [{"name": level.name, "seconds_a_slice": level.cost_s} for level in levels],
         }
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from gitract_kit.competition.rle import rle_encode_batch
-from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
+from gitract_kit.data.scans import iterate_scans
 from gitract_kit.inference.budget import Budget, Level
+from gitract_kit.inference.devices import Devices, ScanRows
 from gitract_kit.inference.faults import FaultLog
 from gitract_kit.inference.pipeline import overlap
 from gitract_kit.inference.record import ScanRecord
@@ -30,6 +29,7 @@ __all__ = ["PredictionRun", "sigterm_as_exit"]
 _SAVE_EVERY_S = 60.0
 _FALLBACK = "empty rows: no time left"
 _FAILED = "empty rows: failed"
+_NO_ROWS = ScanRows((), ())
 
 
 @dataclass
@@ -39,11 +39,9 @@ class PredictionRun:
     rows: SubmissionRows
     output: Path
     organs: Sequence[str]
-    predict_masks: Callable[[Scan, Level], np.ndarray]
+    devices: Devices
     budget: Budget
     faults: FaultLog
-    in_flight: int = 2
-    """Scans in memory at once."""
     progress: bool = True
     records: list[ScanRecord] = field(default_factory=list)
 
@@ -52,7 +50,8 @@ class PredictionRun:
 
         Where the process is told to end, what is done so far is written before it does.
         """
-        with ThreadPoolExecutor(self.in_flight, thread_name_prefix="scan") as scans:
+        # the devices end first: what still runs on them holds up no one who leaves early
+        with ThreadPoolExecutor(self.devices.slots, thread_name_prefix="scan") as scans, self.devices:
             try:
                 self._predict_all(index, scans)
             except (KeyboardInterrupt, SystemExit):
@@ -62,9 +61,12 @@ class PredictionRun:
     def _predict_all(self, index: pd.DataFrame, scans: ThreadPoolExecutor) -> None:
         names = index["scan"].nunique()
         saved = time.monotonic()
+        # one more for each further process: a late scan then leaves none idle whose rows come after it
+        in_flight = self.devices.slots + len(self.devices) - 1
         with tqdm(total=names, desc="predicting", unit="scan", disable=not self.progress) as bar:
-            for future in overlap(self._jobs(index), scans, self.in_flight):
+            for future in overlap(self._jobs(index), scans, in_flight):
                 self._take(future)
+                self._note_lost_devices()
                 bar.update()
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     self._save_part()
@@ -89,10 +91,7 @@ class PredictionRun:
         if level is None:
             return outcome
         try:
-            scan = decode_scan(slices)
-            masks = self.predict_masks(scan, level)
-            outcome.ids = scan.ids
-            outcome.rles = [rle_encode_batch(masks[:, organ]) for organ in range(len(self.organs))]
+            outcome.rows = self.devices.predict_rows(slices, level)
         except Exception as error:
             outcome.error = error
         outcome.seconds = time.monotonic() - start
@@ -105,9 +104,14 @@ class PredictionRun:
         if outcome.error is not None:
             self.faults.note(outcome.error, outcome.scan)
             self._say(f"{outcome.scan} failed: {outcome.error}")
-        for organ, rles in zip(self.organs, outcome.rles, strict=False):
-            self.rows.fill(outcome.ids, organ, rles)
+        for organ, rles in zip(self.organs, outcome.rows.rles, strict=False):
+            self.rows.fill(outcome.rows.ids, organ, rles)
         self.records.append(outcome.record())
+
+    def _note_lost_devices(self) -> None:
+        for error in self.devices.take_errors():
+            self.faults.note(error, lost=False)
+            self._say(f"a device is left out: {error}")
 
     def _save_part(self) -> None:
         try:
@@ -125,8 +129,7 @@ class _Outcome:
     scan: str
     slices: int
     level: Level | None
-    ids: Sequence[str] = ()
-    rles: list[list[str]] = field(default_factory=list)
+    rows: ScanRows = _NO_ROWS
     error: Exception | None = None
     seconds: float = 0.0
 
