@@ -95,6 +95,8 @@ def _add_prepare(verbs) -> None:
         "--folds", type=int, default=5, help="number of folds, where WORK has none yet (default 5)"
     )
     verb.add_argument("--seed", type=int, default=0, help="seed of the folds")
+    verb.add_argument("--layout", default="uw-madison", help="or image-mask: folders of pictures in ROOT")
+    verb.add_argument("--classes", nargs="+", default=[], metavar="NAME[=VALUE]", help="of image-mask")
     verb.set_defaults(run=_prepare)
 
 
@@ -106,11 +108,14 @@ def _prepare(options: argparse.Namespace) -> None:
     prepared = prepare(
         options.root,
         options.out,
+        layout=options.layout,
+        classes=options.classes,
         n_folds=options.folds,
         seed=options.seed,
         progress=lambda names, total: tqdm(names, total=total, desc="decoding scans", unit="scan"),
     )
     index = prepared.index
+    print(prepared.layout)
     print(
         f"{len(index)} slices, {index['scan'].nunique()} scans, {index['case'].nunique()} cases in {options.out}"
     )
@@ -212,8 +217,9 @@ def _add_predict(verbs) -> None:
         "--bundle", type=Path, required=True, action="append", metavar="DIR", help="may be repeated"
     )
     verb.add_argument("-o", "--out", type=Path, default=Path("submission.csv"), metavar="FILE")
+    verb.add_argument("--masks", type=Path, metavar="DIR", help="write the masks of image-mask as PNG, too")
     verb.add_argument("--split", default="test", choices=("test", "train"))
-    verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
+    verb.add_argument("--device", help="cpu, cuda, or several: cuda:0,cuda:1 (default: every GPU, else cpu)")
     verb.add_argument(
         "--budget-hours", type=float, metavar="H", help="stay within; what is left then is said"
     )
@@ -231,6 +237,7 @@ def _predict(options: argparse.Namespace) -> None:
         options.root,
         options.out,
         split=options.split,
+        masks=options.masks,
         device=options.device,
         budget_s=None if options.budget_hours is None else options.budget_hours * 3600,
         allow_missing_members=options.allow_missing_members,

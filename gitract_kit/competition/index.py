@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
-from gitract_kit.competition.layout import UW_MADISON, Layout
+from gitract_kit.competition.image_mask import build_picture_index, choose_classes
+from gitract_kit.competition.layout import IMAGE_MASK, INDEX_COLUMNS, LAYOUTS, UW_MADISON, Layout
 from gitract_kit.competition.names import ScanName, SliceFile, SliceName, parse_case
 from gitract_kit.competition.tables import read_labels
 from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.strict import nearest
 
-__all__ = ["build_index", "read_labels", "read_sizes"]
+__all__ = ["build_index", "choose_layout", "read_labels", "read_sizes"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _Slice = tuple[SliceFile, str]
 
 _SPLITS = ("train", "test")
-_COLUMNS = (
-    "id",
-    "case",
-    "day",
-    "scan",
-    "slice",
-    "path",
-    "width",
-    "height",
-    "spacing_x_mm",
-    "spacing_y_mm",
-    "bad_scan",
-)
 _PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+
+
+def choose_layout(name: str, root: str | Path, classes: Sequence[str] = ()) -> Layout:
+    """The layout ``name`` of the folder ``root``, with ``classes`` where it leaves their names open (`choose_classes`).
+
+    `SettingsError` for an unknown name, and for classes of a layout that has its own.
+    """
+    if name not in LAYOUTS:
+        raise SettingsError(f"no layout is called {name!r}{nearest(name, LAYOUTS)}")
+    if name == IMAGE_MASK.name:
+        return choose_classes(root, classes)
+    if classes:
+        own = ", ".join(LAYOUTS[name].organs)
+        raise SettingsError(f"the classes of the layout {name} are {own}: name none for it")
+    return LAYOUTS[name]
 
 
 def build_index(
@@ -60,20 +64,24 @@ def build_index(
     slice number twice in a scan, a size that disagrees, an id without a file or a file without rows.
     Names that begin with a dot are passed over. Given a list as ``faults``, scans at fault are left out and
     their errors appended to it; a table that then disagrees with the files is still an error.
+
+    That is so where masks are run lengths in a table; of a ``layout`` with mask pictures it is `build_picture_index`.
     """
+    if split not in _SPLITS:
+        raise SettingsError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}")
+    if layout.mask_values:
+        return build_picture_index(root, split, layout, faults)
     root = Path(root)
     folder = _split_folder(root, split)
     labels = read_labels(_labels_path(root), layout) if split == "train" else None
     days = [day for case in _each(_entries(folder), _list_days, faults) for day in case]
     scans = dict(_each(days, lambda day: _read_scan(day, check_headers), faults))
     rows = [_row(scan, *slices, layout) for scan in sorted(scans) for slices in scans[scan]]
-    index = pd.DataFrame(rows, columns=list(_COLUMNS))
+    index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
     return index if labels is None else _join_labels(index, labels, root)
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    if split not in _SPLITS:
-        raise SettingsError(f"split is {split!r}, expected one of {', '.join(_SPLITS)}")
     if not os.path.isdir(root):
         raise DatasetError(f"{root} is not a folder: give the folder that holds train.csv and train/")
     folder = root / split

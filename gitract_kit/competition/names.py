@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gitract_kit.errors import DatasetError
 
-__all__ = ["ScanName", "SliceFile", "SliceName", "parse_case"]
+__all__ = ["ScanName", "SliceFile", "SliceName", "natural_key", "parse_case"]
 
 # [0-9] and not \d, which takes other scripts' digits too
 _NUMBER = "(0|[1-9][0-9]{0,8})"
@@ -30,6 +30,13 @@ _FILE = re.compile(f"slice_([0-9]{{4}})_{_PIXELS}_{_PIXELS}_{_SPACING}_{_SPACING
 def parse_case(text: str) -> int:
     """The number in a case's name: 123 for ``case123``."""
     return int(_match(_CASE, text, "a case's name, such as case123")[0])
+
+
+def natural_key(text: str) -> tuple[tuple[int, str], ...]:
+    """What sorts names by the numbers in them: ``picture2`` before ``picture10``, ``case9`` before ``case10``."""
+    parts = re.split("([0-9]+)", text)
+    # the text itself last: 07 and 7 are not one name
+    return (*((int(part), "") if part.isdecimal() else (-1, part) for part in parts), (-1, text))
 
 
 @dataclass(frozen=True, order=True)

@@ -71,7 +71,7 @@ def pair_scans(
     _check_ids(ids, in_true, in_pred, only_common)
     heights_and_widths = _sizes_by_id(sizes)
     scans = []
-    for name, members in _slices_by_scan(ids, in_true).items():
+    for name, members in _slices_by_scan(ids, in_true, sizes).items():
         z = np.flatnonzero(in_pred[members])
         if z.size:
             scored = members[z]
@@ -155,17 +155,31 @@ def _check_ids(ids: np.ndarray, in_true: np.ndarray, in_pred: np.ndarray, only_c
         )
 
 
-def _slices_by_scan(ids: np.ndarray, in_true: np.ndarray) -> dict[str, np.ndarray]:
+def _slices_by_scan(ids: np.ndarray, in_true: np.ndarray, sizes: Sizes) -> dict[str, np.ndarray]:
     """Indices into ``ids`` of each scan's slices in the truth, by slice number."""
+    known = _places_by_id(sizes)
     scans: dict[str, list[tuple[int, int]]] = {}
     for i in np.flatnonzero(in_true):
-        scan, separator, number = ids[i].rpartition("_slice_")
-        if not (separator and number.isascii() and number.isdigit()):
-            raise DatasetError(
-                f"the truth has the id {ids[i]!r}, expected one such as case123_day20_slice_0065"
-            )
-        scans.setdefault(scan, []).append((int(number), i))
+        scan, number = known.get(ids[i]) or _parse_place(ids[i])
+        scans.setdefault(scan, []).append((number, i))
     return {scan: np.array([i for _, i in sorted(slices)]) for scan, slices in scans.items()}
+
+
+def _places_by_id(sizes: Sizes) -> dict[str, tuple[str, int]]:
+    """Scan and slice number of each id, where ``sizes`` is an index that says so."""
+    if not isinstance(sizes, pd.DataFrame) or not {"id", "scan", "slice"} <= set(sizes.columns):
+        return {}
+    return dict(zip(sizes["id"], zip(sizes["scan"], sizes["slice"], strict=True), strict=True))
+
+
+def _parse_place(slice_id: str) -> tuple[str, int]:
+    scan, separator, number = slice_id.rpartition("_slice_")
+    if not (separator and number.isascii() and number.isdigit()):
+        raise DatasetError(
+            f"the truth has the id {slice_id!r}, expected one such as case123_day20_slice_0065, or sizes that are an "
+            "index and know its scan"
+        )
+    return scan, int(number)
 
 
 def _sizes_by_id(sizes: Sizes) -> Mapping[str, tuple[int, int]]:

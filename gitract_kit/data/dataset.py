@@ -15,6 +15,9 @@ from gitract_kit.settings import Settings
 
 __all__ = ["SliceDataset"]
 
+# a mapped scan holds a file open, of which a process may have 1,024 in most places, and a run has two datasets
+_MOST_MAPPED = 384
+
 
 class SliceDataset:
     """The slices of an index as ``(image, mask)`` for a network.
@@ -65,6 +68,8 @@ class SliceDataset:
     def inputs(self, name: str) -> ScanInputs:
         """Return what the network sees of the scan ``name``."""
         if name not in self._inputs:
+            if len(self._inputs) >= _MOST_MAPPED:
+                del self._inputs[next(iter(self._inputs))]
             self._inputs[name] = ScanInputs(self.scan(name), self._settings, self._intensity[name])
         return self._inputs[name]
 

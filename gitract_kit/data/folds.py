@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
-from gitract_kit.competition.names import parse_case
+from gitract_kit.competition.names import natural_key
 from gitract_kit.competition.tables import read_rows
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.files import atomic_path
@@ -95,7 +95,7 @@ def load_or_assign_folds(
         save_folds(folds, path)
         return folds
     folds = load_folds(path)
-    odd = sorted(set(folds["case"]) ^ set(index["case"]), key=parse_case)
+    odd = sorted(set(folds["case"]) ^ set(index["case"]), key=natural_key)
     if odd:
         held = "the folds alone" if odd[0] in set(folds["case"]) else "the data alone"
         raise DatasetError(
@@ -106,9 +106,7 @@ def load_or_assign_folds(
 
 
 def _check_row(where: str, case: str, fold: str) -> None:
-    try:
-        parse_case(case)
-    except DatasetError as fault:
-        raise DatasetError(f"{where}: {fault}") from fault
+    if not case:
+        raise DatasetError(f"{where}: holds no case; mend it, or delete the file and train every fold anew")
     if not re.fullmatch("0|[1-9][0-9]{0,3}", fold):
         raise DatasetError(f"{where}: the fold of {case} is {fold!r:.40}, expected a whole number from 0")

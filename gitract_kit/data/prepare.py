@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from gitract_kit.competition.index import build_index
-from gitract_kit.competition.layout import UW_MADISON
+from gitract_kit.competition.index import build_index, choose_layout
+from gitract_kit.competition.layout import UW_MADISON, Layout, layout_of
 from gitract_kit.data.folds import load_or_assign_folds
 from gitract_kit.data.scans import cache_scans
 from gitract_kit.errors import DatasetError
@@ -30,12 +30,15 @@ class Prepared:
     """One row a slice as `build_index` returns it, and a column ``fold``."""
     scan_folder: Path
     """Where the cached scans are."""
-    organs: tuple[str, ...]
-    """Class names, in order."""
-    layout: str
-    """The layout's name."""
+    layout: Layout
+    """What its files and classes are called."""
     fingerprint: str
     """sha256 of the ids, sizes, labels and folds: the same for the same data."""
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Class names, in order."""
+        return self.layout.organs
 
     @property
     def folds(self) -> list[int]:
@@ -44,23 +47,36 @@ class Prepared:
 
 
 def prepare(
-    root: str | Path, work: str | Path, *, n_folds: int = 5, seed: int = 0, progress=None
+    root: str | Path,
+    work: str | Path,
+    *,
+    layout: str = UW_MADISON.name,
+    classes: Sequence[str] = (),
+    n_folds: int = 5,
+    seed: int = 0,
+    progress=None,
 ) -> Prepared:
     """Build ``work`` from the competition folder ``root`` and return it read.
 
+    ``layout`` says how the folder is laid out, ``classes`` what its classes are called (`choose_layout`).
     Folds that are already there are kept, and so are cached scans; ``progress`` may wrap the iterator of scan names
     (say, tqdm). The file that `load_prepared` looks for is written last.
     """
     work = Path(work)
-    layout = UW_MADISON
-    index = build_index(root, "train", layout=layout)
-    folds = load_or_assign_folds(index, work / _FOLDS, n_folds=n_folds, seed=seed)
+    chosen = choose_layout(layout, root, classes)
+    index = build_index(root, "train", layout=chosen)
+    folds = load_or_assign_folds(index, work / _FOLDS, n_folds=n_folds, seed=seed, layout=chosen)
     cached: Iterable[str] = cache_scans(index, work / _SCANS)
     for _ in progress(cached, total=index["scan"].nunique()) if progress else cached:
         pass
     with atomic_path(work / _INDEX) as temporary:
         index.to_csv(temporary, index=False)
-    about = {"layout": layout.name, "organs": list(layout.organs), "fingerprint": _fingerprint(index, folds)}
+    about = {
+        "layout": chosen.name,
+        "organs": list(chosen.organs),
+        "mask_values": list(chosen.mask_values),
+        "fingerprint": _fingerprint(index, folds),
+    }
     write_text_atomic(work / _ABOUT, json.dumps(about, indent=2) + "\n")
     return load_prepared(work)
 
@@ -71,12 +87,12 @@ def load_prepared(work: str | Path) -> Prepared:
     if not (work / _ABOUT).is_file():
         raise DatasetError(f"{work} holds no {_ABOUT}; make it with `gitract prepare ROOT -o {work}`")
     about = json.loads((work / _ABOUT).read_text(encoding="utf-8"))
-    organs = tuple(about["organs"])
-    text = dict.fromkeys(("id", "case", "scan", "path", *organs), str)
+    layout = layout_of(about["layout"], about["organs"], about.get("mask_values", ()))
+    text = dict.fromkeys(("id", "case", "scan", "path", *layout.organs), str)
     index = pd.read_csv(work / _INDEX, dtype=text, keep_default_na=False)
-    folds = load_or_assign_folds(index, work / _FOLDS)
+    folds = load_or_assign_folds(index, work / _FOLDS, layout=layout)
     index["fold"] = index["case"].map(folds.set_index("case")["fold"]).astype(int)
-    return Prepared(index, work / _SCANS, organs, about["layout"], about["fingerprint"])
+    return Prepared(index, work / _SCANS, layout, about["fingerprint"])
 
 
 def _fingerprint(index: pd.DataFrame, folds: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from gitract_kit.competition.pictures import decode_picture
 from gitract_kit.errors import ScanError
 from gitract_kit.files import atomic_path
 from gitract_kit.settings import IntensitySettings
@@ -69,13 +70,7 @@ def decode_slice(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _decode(content: np.ndarray) -> np.ndarray | None:
-    # OpenCV decodes what is there of a torn PNG without an error and leaves the rest black; a whole one ends in IEND
-    if not len(content) or (content[:4].tobytes() == b"\x89PNG" and b"IEND" not in content[-12:].tobytes()):
-        return None
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
+    image = decode_picture(content)
     if image is None:
         return None
     if image.ndim == 3:

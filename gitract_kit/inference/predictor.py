@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gitract_kit.competition.image_mask import require_mask_pictures, write_mask_pictures
 from gitract_kit.competition.layout import UW_MADISON, Layout
 from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.postprocess import CleanUp
@@ -82,16 +83,18 @@ class Predictor:
         *,
         split: str = "test",
         sample: str | Path | None = None,
+        masks: str | Path | None = None,
         budget_s: float | None = None,
         rerun: bool | None = None,
         progress: bool = True,
     ) -> PredictionSummary:
         """Write the submission of ``root/split`` to ``output``, and ``run.json`` beside it.
 
-        The rows are those of ``sample`` (for the test split else of ``root/sample_submission.csv``) in its order;
+        The rows are those of ``sample`` (for the test split else of the layout's own in ``root``) in its order;
         where it is missing or a mere header, the slices' own in natural order. A valid submission stands from
         the start: first every row empty, then with what is done so far, each time replaced as a whole. Where
-        there is no test scan at all, ``prediction.on_empty_test`` says what happens.
+        there is no test scan at all, ``prediction.on_empty_test`` says what happens. Once the submission is whole, its
+        masks go to the folder ``masks`` too, where one is named: a PNG a slice (`write_mask_pictures`).
 
         With ``budget_s`` the run ends in that many seconds: it does less for each scan, and in the end leaves rows
         empty, rather than overrun; ``run.json`` says what was done to which scan.
@@ -102,6 +105,8 @@ class Predictor:
         """
         start = self._clock()
         output = Path(output)
+        if masks is not None:
+            require_mask_pictures(self._layout)
         faults = FaultLog(tolerant=in_rerun() if rerun is None else rerun)
         with sigterm_as_exit():
             rows = start_submission(root, output, self._layout, split=split, sample=sample)
@@ -120,6 +125,8 @@ class Predictor:
                 run = PredictionRun(rows, output, self.organs, devices, budget, faults, progress)
                 run.predict_scans(index)
             _write(rows, output, index)
+            if masks is not None:
+                write_mask_pictures(masks, index, rows.rles_of, self._layout)
         summary = PredictionSummary(
             output,
             len(rows),

@@ -44,6 +44,10 @@ class SubmissionRows:
             if (slice_id, organ) in self._predicted:
                 self._predicted[slice_id, organ] = rle
 
+    def rles_of(self, slice_id: str) -> list[str]:
+        """Return the run-length strings of a slice, one an organ; "" where there is no row."""
+        return [self._predicted.get((slice_id, organ), "") for organ in self._layout.organs]
+
     def write(self, path: str | Path, sizes: Sizes | None = None) -> None:
         """Write ``id,class,predicted``, whole or not at all; ``sizes`` as `check_submission` takes them."""
         filled = self._sample.assign(predicted=list(self._predicted.values()))
@@ -60,13 +64,12 @@ def start_submission(
 ) -> SubmissionRows:
     """Write the submission that holds nothing yet, every row of the sample empty, and return its rows.
 
-    The sample is ``sample``, else for the test split ``root/sample_submission.csv``; without one it is the header
+    The sample is ``sample``, else for the test split the ``layout``'s own in ``root``; without one it is the header
     alone. Call it before anything that can fail, such as loading weights: whatever happens then, ``output`` is a
     file that Kaggle takes. A sample that is not one is a `SubmissionError`.
     """
-    own = Path(root) / "sample_submission.csv"
-    if sample is None and split == "test" and own.is_file():
-        sample = own
+    if sample is None and split == "test" and layout.sample and (Path(root) / layout.sample).is_file():
+        sample = Path(root) / layout.sample
     rows = SubmissionRows.of_slices([], layout)
     if sample is not None:
         rows = SubmissionRows(read_submission(sample, layout), layout)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gitract_kit.competition.index import build_index
 from gitract_kit.competition.layout import Layout
+from gitract_kit.competition.pictures import find_folder
 from gitract_kit.errors import DatasetError
 from gitract_kit.inference.faults import FaultLog
 from gitract_kit.inference.rows import SubmissionRows
@@ -44,11 +45,12 @@ def find_slices(
     `DatasetError`. Faults go to ``faults``: where it lives with them, their scans are left out.
     """
     root = Path(root)
-    if split != "test" or rows_wanted or holds_scans(root / "test"):
+    test_folder = find_folder(root, layout.test_folder)
+    if split != "test" or rows_wanted or (test_folder and holds_scans(test_folder)):
         return split, _build_index(root, split, layout, faults)
     if not root.is_dir():
         raise DatasetError(
-            f"{root} is not a folder: give the folder that holds test/ and sample_submission.csv"
+            f"{root} is not a folder: give the competition folder, which holds {layout.test_folder}"
         )
     if settings.on_empty_test == "header":
         return "test", _NO_SLICES

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from gitract_kit.competition.layout import Layout, layout_of
 from gitract_kit.data.oof import chosen_prediction, ensemble_part
 from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.files import write_bytes_atomic, write_text_atomic
@@ -30,7 +31,7 @@ from gitract_kit.models import create_model
 from gitract_kit.settings import PredictionSettings, Settings, settings_from_dict, settings_to_dict
 from gitract_kit.shipping.manifest import FORMAT, MANIFEST, ROLES, check_format, read_json, read_manifest
 
-__all__ = ["Bundle", "create_bundle", "load_bundle", "read_manifest"]
+__all__ = ["Bundle", "create_bundle", "load_bundle", "read_layout", "read_manifest"]
 
 _RUN_KEYS = ("settings", "fold", "epoch", "score", "sha256")
 
@@ -120,6 +121,16 @@ def load_bundle(
         if entry in sound
     ]
     return Bundle(folder, manifest["name"], manifest["layout"], organs[0], prediction, tuple(members))
+
+
+def read_layout(folder: str | Path) -> Layout:
+    """Return the layout that the members of the bundle in ``folder`` were trained in; no weights are read."""
+    path = Path(folder) / MANIFEST
+    settings = _settings(read_manifest(folder)["members"][0]["settings"], path)
+    try:
+        return layout_of(settings.layout, settings.organs, settings.mask_values)
+    except SettingsError as error:
+        raise BundleError(f"{path}: {error}; use the kit that wrote it") from error
 
 
 def _sound_members(

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
+from gitract_kit.competition.layout import Layout
 from gitract_kit.errors import BundleError
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 from gitract_kit.inference.rows import start_submission
 from gitract_kit.settings import PredictionSettings
-from gitract_kit.shipping.bundle import Bundle, load_bundle
+from gitract_kit.shipping.bundle import Bundle, load_bundle, read_layout
 
 __all__ = ["predict_bundles"]
 
@@ -24,6 +25,7 @@ def predict_bundles(
     output: str | Path,
     *,
     split: str = "test",
+    masks: str | Path | None = None,
     device: str | None = None,
     budget_s: float | None = None,
     allow_missing_members: bool = False,
@@ -34,26 +36,37 @@ def predict_bundles(
     Thresholds and the rest of the prediction settings are those of the first bundle that has segmenters; another one
     of other settings is warned of: only settings chosen for the ensemble suit the ensemble. ``device`` is a GPU where
     there is one, unless named. The submission with every row empty is written before any weights are read; the seconds
-    of ``budget_s`` count from then on. Bundles of other organs than the first are a `BundleError`.
+    of ``budget_s`` count from then on. ``masks`` is a folder for masks as pictures, in a layout that has them. Bundles
+    of another layout or other organs than the first are a `BundleError`.
     """
     start = time.monotonic()
-    start_submission(root, output, split=split)
+    layout = _start(bundles, root, output, split)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = [
         load_bundle(folder, device=device, allow_missing_members=allow_missing_members) for folder in bundles
     ]
-    first = loaded[0]
-    for bundle in loaded:
-        if (bundle.layout, bundle.organs) != (first.layout, first.organs):
-            raise BundleError(
-                f"{bundle.folder} predicts {', '.join(bundle.organs)} of {bundle.layout}, "
-                f"{first.folder} {', '.join(first.organs)} of {first.layout}; bundles of one layout combine"
-            )
     members = [member for bundle in loaded for member in bundle.members]
-    predictor = Predictor(members, _settings_of(loaded), first.organs)
+    predictor = Predictor(members, _settings_of(loaded), layout=layout)
     if budget_s is not None:
         budget_s -= time.monotonic() - start
-    return predictor.predict(root, output, split=split, budget_s=budget_s, progress=progress)
+    return predictor.predict(root, output, split=split, masks=masks, budget_s=budget_s, progress=progress)
+
+
+def _start(bundles: Sequence[str | Path], root: str | Path, output: str | Path, split: str) -> Layout:
+    """Write the submission that holds nothing yet, and return the layout that all ``bundles`` share."""
+    try:
+        layouts = [read_layout(folder) for folder in bundles]
+    except BundleError:
+        # of bundles that say nothing, the competition's own rows are the ones that Kaggle takes
+        start_submission(root, output, split=split)
+        raise
+    start_submission(root, output, layouts[0], split=split)
+    for folder, layout in zip(bundles, layouts, strict=True):
+        if layout != layouts[0]:
+            raise BundleError(
+                f"{folder} predicts {layout}, {bundles[0]} {layouts[0]}; bundles of one layout combine"
+            )
+    return layouts[0]
 
 
 def _settings_of(bundles: Sequence[Bundle]) -> PredictionSettings:

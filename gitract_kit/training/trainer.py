@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
+from gitract_kit.competition.layout import adapt_settings
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.prepare import Prepared, load_prepared, prepare
 from gitract_kit.data.sampling import EpochDraws
@@ -80,7 +81,7 @@ def train_fold(
     gone on from. A folder that already holds a run is a `SettingsError` without it.
     """
     prepared = load_prepared(work)
-    settings = replace(settings, organs=prepared.organs, layout=prepared.layout)
+    settings = adapt_settings(settings, prepared.layout)
     folder = Path(run) / f"fold_{fold}"
     with join_processes(device) as processes:
         processes.from_main(lambda: _check_can_start(folder, prepared, fold, resume))
