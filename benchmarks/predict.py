@@ -12,8 +12,9 @@ Three ways take turns on the same scans, weights, augmentation, precision and ma
   nearest neighbours, one run-length string at a time. It is given the kit's intensities and geometry, and does not pay
   for them, so that its masks can be held against ours.
 
-The masks are compared twice: as the public loop writes them, and once more, not timed, with its probabilities
-brought to the slice's size before the threshold. What lies between the two is what its nearest neighbours cost.
+The masks are compared as the public loop writes them, and, not timed, with two other ways to the slice's size:
+cv2.INTER_NEAREST takes the pixel above and left of the nearest one where an image is enlarged, and any nearest
+neighbour draws the network's coarse pixels. The third way has neither fault.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ from gitract_kit.inference.predictor import Predictor
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.settings import PredictionSettings
 from gitract_kit.shipping.bundle import load_bundle
+
+NEAREST = "as it is: masks resized with cv2.INTER_NEAREST"
+EXACT = "masks resized with nearest neighbours that are not shifted"
+PROBABILITIES = "probabilities resized, and the threshold after it"
+RESTORE = (NEAREST, EXACT, PROBABILITIES)
 
 
 def main() -> None:
@@ -90,12 +96,11 @@ def without_clean_up(prediction: PredictionSettings) -> PredictionSettings:
 
 
 def print_agreement(loop: PublicLoop, root: Path, ours: Path, theirs: Path, index: pd.DataFrame) -> None:
-    print(f"mean Dice of the two submissions: {mean_dice(ours, theirs, index):.4f}")
-    loop.nearest = False
-    loop.predict(root, theirs)
-    print(
-        f"  with the public loop's probabilities resized, not its masks: {mean_dice(ours, theirs, index):.4f}"
-    )
+    print("mean Dice of ours and the public loop's masks, where either has one")
+    for way in RESTORE:
+        loop.way = way
+        loop.predict(root, theirs)
+        print(f"  {way:60}{mean_dice(ours, theirs, index):8.4f}")
 
 
 def _parse() -> argparse.Namespace:
@@ -225,8 +230,8 @@ class PublicLoop:
         self._thresholds = torch.tensor(thresholds, device=members[0].device).reshape(1, -1, 1, 1)
         self._workers = workers
         self._files = SliceFiles(index, members[0])
-        self.nearest = True
-        """Masks are brought to the slice's size, not probabilities."""
+        self.way = RESTORE[0]
+        """How its answers come to the slice's size."""
 
     @torch.inference_mode()
     def predict(self, root: Path, output: Path) -> None:
@@ -255,15 +260,17 @@ class PublicLoop:
                 if member.passes > 1:
                     views.append(network(images.flip(-1)).sigmoid().flip(-1))
             mean = mean + torch.stack(views).float().mean(0) / len(self._members)
-        return (mean >= self._thresholds if self.nearest else mean).cpu().numpy()
+        return (mean if self.way == PROBABILITIES else mean >= self._thresholds).cpu().numpy()
 
     def _restore(self, plane: np.ndarray, row: pd.Series, threshold: float) -> np.ndarray:
         geometry = self._files.geometry(row)
-        if not self.nearest:
+        if self.way == PROBABILITIES:
             return geometry.inverse(plane) >= threshold
         (top, left), (height, width) = geometry.offset, geometry.scaled
         inner = np.ascontiguousarray(plane[top : top + height, left : left + width], dtype=np.uint8)
-        return cv2.resize(inner, geometry.source[::-1], interpolation=cv2.INTER_NEAREST)
+        exact = self.way == EXACT
+        nearest = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_NEAREST
+        return cv2.resize(inner, geometry.source[::-1], interpolation=nearest)
 
 
 class SliceFiles(Dataset):

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save
 
 from gitract_kit.competition.layout import ORGANS
+from gitract_kit.competition.phantom import write_phantom
 from gitract_kit.competition.submission import check_submission, read_submission
-from gitract_kit.errors import BundleError
+from gitract_kit.errors import BundleError, SettingsError
 from gitract_kit.models import create_model
 from gitract_kit.settings import (
     GeometrySettings,
@@ -173,3 +174,19 @@ def test_bundles_of_other_organs_do_not_combine(bundle, root, tmp_path):
     with pytest.raises(BundleError, match=r"other predicts liver of uw-madison, .*made-up large_bowel"):
         predict_bundles([bundle, other], root, tmp_path / "submission.csv", device="cpu", progress=False)
     check_empty(root, tmp_path / "submission.csv")
+
+
+def test_two_devices_write_the_bytes_that_one_writes(bundle, tmp_path):
+    root = write_phantom(tmp_path / "phantom", cases=1, days=1, test_cases=3, slices=6).root
+    files = {device: tmp_path / device / "submission.csv" for device in ("cpu", "cpu,cpu")}
+    for device, file in files.items():
+        predict_bundles([bundle], root, file, device=device, progress=False)
+    assert any(read_submission(files["cpu"]).predicted)
+    assert files["cpu,cpu"].read_bytes() == files["cpu"].read_bytes()
+    assert json.loads((tmp_path / "cpu,cpu" / "run.json").read_text())["further_devices"] == ["cpu"]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu,cuda:99", ""])
+def test_device_that_is_not_there_is_named(bundle, root, tmp_path, device):
+    with pytest.raises(SettingsError, match="is not one of this machine's: cpu"):
+        predict_bundles([bundle], root, tmp_path / "submission.csv", device=device, progress=False)
