@@ -217,7 +217,7 @@ def _push_dataset(options: argparse.Namespace) -> None:
     )
     print(pushed)
     if options.wait:
-        wait_for_dataset(pushed.id, say=_say)
+        wait_for_dataset(pushed.id, version=pushed.version, say=_say)
 
 
 def _push_kernel(options: argparse.Namespace) -> None:

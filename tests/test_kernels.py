@@ -65,6 +65,24 @@ def test_what_a_notebook_mounts_its_metadata_lists(name):
         assert f'"{dataset}"' in source
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "place", ["datasets/Alice/gitract-wheels", "datasets/alice/gitract-wheels", "gitract-wheels"]
+)
+def test_a_source_is_found_wherever_kaggle_mounts_it(name, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITRACT_INPUT", str(tmp_path))
+    for key in ("NO_ALBUMENTATIONS_UPDATE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(key, "1")
+    (cell,) = [cell.source for cell in read_notebook(name).cells if "def mounted" in cell.source]
+    (tmp_path / place).mkdir(parents=True)
+    own: dict[str, object] = {"WHEELS": "nobody/nothing"}
+    exec(cell, own)
+
+    assert own["mounted"]("datasets", "Alice/gitract-wheels").samefile(tmp_path / place)
+    with pytest.raises(FileNotFoundError, match=r"nobody/nothing is not mounted, looked for .*add it to"):
+        own["mounted"]("datasets", "nobody/nothing")
+
+
 def test_the_fold_stands_in_a_cell_of_its_own():
     cells = [cell.source for cell in read_notebook("train").cells if cell.cell_type == "code"]
 

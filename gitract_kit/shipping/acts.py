@@ -47,8 +47,9 @@ class Act:
         return f"{'rerun' if self.rerun else 'save'}-{self.layout}"
 
     def __str__(self) -> str:
-        what = "hidden rerun" if self.rerun else "first save, empty test"
-        return f"{what}, mounts of {self.layout}" if self.layout == "2026" else f"{what}, older mounts"
+        older = self.layout != "2026"
+        what = "hidden rerun" if self.rerun else f"first save, {'no' if older else 'empty'} test"
+        return f"{what}, older mounts" if older else f"{what}, mounts of {self.layout}"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Pushed:
     """``owner/slug``; of a submission, its number."""
     url: str
     version: int | None
-    """Of a kernel: what a submission names. None where Kaggle does not say."""
+    """Of a kernel: what a submission names. Of a dataset: the one that it will be. None where Kaggle does not say."""
     notes: tuple[str, ...] = ()
     """What Kaggle left out without refusing the rest."""
 
@@ -112,6 +112,7 @@ def push_dataset(
     """
     with packed_dataset(folder, owner=owner, dir_mode=dir_mode) as parcel:
         about = f"dataset {parcel.id}"
+        version = None if message is None else _next_version(parcel.id, about)
         answer = ask_kaggle(
             "create_dataset" if message is None else "create_dataset_version",
             about,
@@ -125,7 +126,12 @@ def push_dataset(
         raise refusal(answer["error"], about)
     if str(answer.get("status")).lower() != "ok":
         raise _not_understood(about, answer)
-    return Pushed(parcel.id, answer.get("url", ""), None, _tag_notes(answer))
+    return Pushed(parcel.id, answer.get("url", ""), version, _tag_notes(answer))
+
+
+def _next_version(dataset: str, about: str) -> int | None:
+    current = ask_kaggle("dataset_version", about, dataset=dataset)["version"]
+    return current + 1 if current else None
 
 
 def push_kernel(

@@ -108,6 +108,15 @@ def _dataset_status(api, dataset: str) -> dict[str, Any]:
     return {"status": api.dataset_status(dataset)}
 
 
+def _dataset_version(api, dataset: str) -> dict[str, Any]:
+    from kaggle.api.kaggle_api_extended import ApiGetDatasetRequest
+
+    request = ApiGetDatasetRequest()
+    request.owner_slug, _, request.dataset_slug = dataset.partition("/")
+    with api.build_kaggle_client() as kaggle:
+        return {"version": kaggle.datasets.dataset_api_client.get_dataset(request).current_version_number}
+
+
 def _push_kernel(api, folder: str) -> dict[str, Any]:
     return api.kernels_push(folder).to_dict()
 
@@ -130,6 +139,7 @@ _METHODS = {
     "create_dataset": _create_dataset,
     "create_dataset_version": _create_dataset_version,
     "dataset_status": _dataset_status,
+    "dataset_version": _dataset_version,
     "push_kernel": _push_kernel,
     "kernel_status": _kernel_status,
     "kernel_output": _kernel_output,

@@ -153,16 +153,32 @@ def wait_for_kernel(
 
 
 def wait_for_dataset(
-    dataset: str, *, poll_s: float = 10.0, limit_s: float = 3600.0, say: Say = lambda line: None
+    dataset: str,
+    *,
+    version: int | None = None,
+    poll_s: float = 10.0,
+    limit_s: float = 3600.0,
+    say: Say = lambda line: None,
 ) -> None:
-    """Return once Kaggle has unpacked the dataset (``owner/slug``), so that kernels can mount it."""
+    """Return once Kaggle has unpacked the dataset (``owner/slug``), so that kernels can mount it.
+
+    With a ``version``, once that is the current one: until then a kernel would mount the one before.
+    """
     started = time.monotonic()
-    while (
-        status := ask_kaggle("dataset_status", f"dataset {dataset}", dataset=dataset)["status"]
-    ) != "ready":
+    while (status := _dataset_status(dataset, version)) != "ready":
         if status in ("failed", "deleted") or time.monotonic() - started > limit_s:
             raise KaggleError(
                 f"dataset {dataset}: is {status}, expected ready; see https://www.kaggle.com/datasets/{dataset}"
             )
         say(f"{dataset} {status}")
         time.sleep(poll_s)
+
+
+def _dataset_status(dataset: str, version: int | None) -> str:
+    about = f"dataset {dataset}"
+    status = ask_kaggle("dataset_status", about, dataset=dataset)["status"]
+    if status == "ready" and version is not None:
+        current = ask_kaggle("dataset_version", about, dataset=dataset)["version"]
+        if current < version:
+            return f"at version {current}, not yet {version}"
+    return status

@@ -74,12 +74,13 @@ def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
 def build_input_tree(place: Path, materials: Materials, layout: str, *, empty_test: bool) -> list[Path]:
     """Make the new folder ``place`` what ``/kaggle/input`` would be; return the folders that stand behind its links.
 
-    ``layout`` is one of `MOUNT_LAYOUTS`. With ``empty_test`` the test folder is empty and the sample a mere header, as
-    when a notebook is saved.
+    ``layout`` is one of `MOUNT_LAYOUTS`. With ``empty_test`` the test folder is empty, in the older layout not there,
+    and the sample a mere header, as when a notebook is saved.
     """
     metadata = read_kernel_metadata(materials.kernel)
     slug = metadata["competition_sources"][0]
-    _mount_competition(materials.competition, _mount_point(place, "competitions", slug, layout), empty_test)
+    mounted = _mount_point(place, "competitions", slug, layout)
+    _mount_competition(materials.competition, mounted, layout, empty_test)
     behind = [materials.competition]
     datasets = _assign_datasets(metadata.get("dataset_sources", []), materials)
     kernels = _assign_kernels(metadata.get("kernel_sources", []), materials)
@@ -95,11 +96,13 @@ def _mount_point(place: Path, kind: str, source: str, layout: str) -> Path:
     return place / kind / source if layout == "2026" else place / source.rpartition("/")[2]
 
 
-def _mount_competition(competition: Path, place: Path, empty_test: bool) -> None:
+def _mount_competition(competition: Path, place: Path, layout: str, empty_test: bool) -> None:
     place.mkdir(parents=True)
     for name in _COMPETITION_FILES:
         if empty_test and name == "test":
-            (place / name).mkdir()
+            # a mount of files alone knows no empty folders: both are played
+            if layout == "2026":
+                (place / name).mkdir()
         elif empty_test and name == "sample_submission.csv":
             (place / name).write_text("id,class,predicted\n", encoding="utf-8")
         elif (competition / name).exists():

@@ -45,6 +45,12 @@ def train_in_session(
     count from the call: what is not done by then ends at its newest checkpoint. ``gpus`` are those that are there,
     unless told. Training that fails, or that has no checkpoint when its time is up, is a `TrainingError`.
     """
+    gpus = torch.cuda.device_count() if gpus is None else gpus
+    if not gpus and os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        raise TrainingError(
+            "this session has no GPU, and training without one would take days: switch the accelerator on (enable_gpu "
+            "and machine_shape in kernel-metadata.json), and see that the account is verified and has quota left"
+        )
     until = time.monotonic() + (float("inf") if hours is None else hours * 3600)
     folder = Path(run) / f"fold_{fold}"
     if earlier and not _newest_checkpoint(folder):
@@ -64,7 +70,6 @@ def train_in_session(
         "--resume",
         *settings,
     ]
-    gpus = torch.cuda.device_count() if gpus is None else gpus
     if _run_kit(train, until, processes=gpus):
         return f"fold {fold} is trained: {folder}"
     return _describe_stopped(folder, fold, hours)

@@ -81,6 +81,7 @@ class KaggleServer:
         self.puts: dict[str, bytes] = {}
         """Bytes that arrived, by file name."""
         self.datasets: dict[str, str] = {}
+        self.dataset_versions: dict[str, int] = defaultdict(int)
         self.outputs: dict[str, dict[str, bytes]] = defaultdict(dict)
         self.told: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.versions: dict[str, int] = defaultdict(int)
@@ -165,10 +166,16 @@ class KaggleServer:
     def _CreateDataset(self, body: dict[str, Any]) -> tuple[int, Any]:
         dataset = f"{body['ownerSlug']}/{body['slug']}"
         self.datasets[dataset] = "READY"
+        self.dataset_versions[dataset] = 1
         return 200, {"status": "ok", "ref": dataset, "url": f"https://www.kaggle.com/datasets/{dataset}"}
+
+    def _GetDataset(self, body: dict[str, Any]) -> tuple[int, Any]:
+        dataset = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        return 200, {"ref": dataset, "currentVersionNumber": self.dataset_versions[dataset]}
 
     def _CreateDatasetVersion(self, body: dict[str, Any]) -> tuple[int, Any]:
         dataset = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        self.dataset_versions[dataset] += 1
         return 200, {"status": "ok", "ref": dataset, "url": f"https://www.kaggle.com/datasets/{dataset}"}
 
     def _CreateCodeSubmission(self, body: dict[str, Any]) -> tuple[int, Any]:

@@ -140,6 +140,18 @@ def test_a_dataset_is_created_as_meant_and_waited_for(kaggle: KaggleServer, data
 
 
 @pytest.mark.loopback
+def test_a_new_version_is_waited_for_and_not_the_one_before(kaggle: KaggleServer, dataset: Path):
+    push_dataset(dataset, owner="alice")
+    pushed = push_dataset(dataset, owner="alice", message="a second fold")
+    assert str(pushed).startswith("alice/gitract-weights version 2 ")
+    # ready is what Kaggle says of the old version, too
+    kaggle.tell("GetDataset", (200, {"currentVersionNumber": 1}), (200, {"currentVersionNumber": 2}))
+    said: list[str] = []
+    wait_for_dataset(pushed.id, version=pushed.version, poll_s=0, say=said.append)
+    assert said == ["alice/gitract-weights at version 1, not yet 2"]
+
+
+@pytest.mark.loopback
 def test_a_version_is_the_whole_folder_with_subfolders_packed(kaggle: KaggleServer, dataset: Path):
     (dataset / "run").mkdir()
     (dataset / "run" / "metrics.csv").write_bytes(b"epoch,loss\n0,1.0\n")

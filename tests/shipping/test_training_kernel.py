@@ -120,6 +120,13 @@ def test_a_verb_that_fails_stops_the_notebook(monkeypatch, tmp_path):
         train_in_session("root", "work", tmp_path, "baseline", 0)
 
 
+def test_a_session_on_kaggle_without_a_gpu_is_refused(started, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    with pytest.raises(TrainingError, match="this session has no GPU"):
+        train_in_session("root", "work", "run", "baseline", 0, gpus=0)
+    assert started == []
+
+
 def test_when_time_is_up_the_newest_checkpoint_is_what_is_left(monkeypatch, tmp_path):
     save = f"mkdir {tmp_path}/fold_1 && touch {tmp_path}/fold_1/checkpoint_0004.pt"
     replace_commands(monkeypatch, "true", f"{save} && exec sleep 600")
