@@ -10,7 +10,7 @@ import pandas as pd
 
 from gitract_kit.competition.metric import DICE_WEIGHT, HAUSDORFF_WEIGHT
 
-__all__ = ["bootstrap_interval", "score_by", "total_of"]
+__all__ = ["bootstrap_interval", "bootstrap_lead", "score_by", "total_of"]
 
 _SUMS = ["dice_sum", "dice_rows", "distance_sum", "volumes"]
 
@@ -50,11 +50,36 @@ def bootstrap_interval(
     sums = _sum_by(parts, "case").to_numpy()
     if len(sums) < 2:
         return None
-    shares = np.full(len(sums), 1 / len(sums))
-    drawn = np.random.default_rng(seed).multinomial(len(sums), shares, resamples) @ sums
+    drawn = _draw(len(sums), resamples, seed) @ sums
     dice, hausdorff = _means_of(drawn)
     values = {"total": total_of(drawn), "dice": dice, "hausdorff": hausdorff}
     return {name: _percentiles(found, level) for name, found in values.items()}
+
+
+def bootstrap_lead(
+    parts: pd.DataFrame,
+    other: pd.DataFrame,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[float] | None:
+    """Return [low, high] of the total of ``parts`` less that of ``other``; None where there is one case alone.
+
+    Both are of the same cases, and are resampled alike: a case that is hard for both says nothing of their difference.
+    Otherwise as `bootstrap_interval`.
+    """
+    sums, others = (_sum_by(one, "case") for one in (parts, other))
+    if len(sums) < 2:
+        return None
+    drawn = _draw(len(sums), resamples, seed)
+    totals, other_totals = (total_of(drawn @ one.to_numpy()) for one in (sums, others.loc[sums.index]))
+    return _percentiles(totals - other_totals, level)
+
+
+def _draw(cases: int, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each case is drawn, (resamples, cases)."""
+    return np.random.default_rng(seed).multinomial(cases, np.full(cases, 1 / cases), resamples)
 
 
 def _percentiles(values: np.ndarray, level: float) -> list[float]:

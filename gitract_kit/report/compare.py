@@ -19,6 +19,9 @@ from gitract_kit.report.tables import organ_label
 
 __all__ = ["compare_runs", "markdown_table"]
 
+_NUMERIC = "0123456789-\u2013"
+"""What a number, or the dash for none, begins with."""
+
 
 def compare_runs(
     runs: Sequence[str | Path],
@@ -68,7 +71,8 @@ def _as_markdown(rows: Sequence[Sequence[Cell]]) -> str:
     texts = [[_markdown_cell(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = [_line([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]) for row in texts]
-    rule = [("-" * width if k == 0 else "-" * (width - 1) + ":") for k, width in enumerate(widths)]
+    numeric = [all(cell.text[:1] in _NUMERIC for cell in column) for column in zip(*rows[1:], strict=True)]
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
     return "\n".join([lines[0], _line(rule), *lines[1:]])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gitract_kit.competition.metric import VARIANTS
+from gitract_kit.competition.score_sums import bootstrap_lead
 from gitract_kit.report.comparison import Comparison, Model, differing_settings
 from gitract_kit.report.scores import RESAMPLES
 from gitract_kit.report.tables import organ_label
@@ -66,11 +67,12 @@ def describe(comparison: Comparison) -> dict[str, str]:
         "Accuracy Dice": "the Dice of the masks, 1 where truth and prediction are both empty, its mean over all slices "
         "and organs: what course reports and public notebooks call Dice coefficient or accuracy. Most slices hold no "
         "organ, so it is high for a network that draws little.",
-        "Dice": "the same without slices that are empty on both sides: the competition's.",
+        "Dice": "the same without the slices that are empty on both sides: the competition's.",
         "Hausdorff": "largest distance from one mask to the other in a whole scan, each axis by its length: 0 to 1, "
         "lower is better.",
         "Score": f"0.4 x Dice + 0.6 x (1 - Hausdorff), variant {VARIANTS[0]}. Its interval holds 95 % of {RESAMPLES:,} "
         "resamples of the cases.",
+        **_leads(comparison),
         "Parameters": "numbers that training changes, of one fold's network.",
         "Seconds an epoch": f"median over the epochs, without validation{_computed_on(comparison)}.",
     }
@@ -87,6 +89,23 @@ def _compared(comparison: Comparison) -> str:
         left_out = ", ".join(map(str, comparison.folds_left_out))
         told += f" Fold {left_out} is left out, because not every run has trained it."
     return told
+
+
+def _leads(comparison: Comparison) -> dict[str, str]:
+    """How far the best score is ahead of the others', and whether that may be chance."""
+    best = max(comparison.models, key=lambda model: model.scored.score.total)
+    told = [_lead(best, model) for model in comparison.models if model is not best]
+    return {"Ahead": f"{best.label}, {'; '.join(told)} (95 % of resamples, the same cases for both)."}
+
+
+def _lead(best: Model, other: Model) -> str:
+    lead = best.scored.score.total - other.scored.score.total
+    found = bootstrap_lead(best.scored.parts, other.scored.parts, resamples=RESAMPLES)
+    if found is None:
+        return f"by {lead:.4f} of {other.label}"
+    low, high = found
+    chance = ", which may be chance" if low <= 0 else ""
+    return f"by {lead:.4f} of {other.label}: {low:.4f} to {high:.4f}{chance}"
 
 
 def _masks(comparison: Comparison) -> str:

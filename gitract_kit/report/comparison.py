@@ -177,7 +177,10 @@ def _computing(path: Path) -> str:
         told = json.loads(path.read_text(encoding="utf-8")).get("computing", {})
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): delete it, or train the fold again") from error
-    return f"{told['processes']} x {told['device_name']}, {told['precision']}" if told else ""
+    if not told:
+        return ""
+    several = f"{told['processes']} x " if told["processes"] > 1 else ""
+    return f"{several}{told['device_name']}, {told['precision']}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gitract_kit.inference.evaluate import evaluate_runs
 from gitract_kit.models import create_model
 from gitract_kit.models.losses import dice_loss
 from gitract_kit.report.compare import compare_runs
+from gitract_kit.report.compare_table import describe
 from gitract_kit.report.comparison import compare, count_parameters
 from gitract_kit.report.gallery import _window, draw_gallery
 from gitract_kit.settings import load_preset, settings_to_dict
@@ -112,6 +113,13 @@ def test_parameters_are_those_of_the_network(run, small_settings):
     assert count_parameters(run / "fold_0" / "model.safetensors") == expected
 
 
+def test_a_lead_is_told_with_its_interval(comparison, compared):
+    lead = comparison.models[0].scored.score.total - comparison.models[1].scored.score.total
+    text = (compared / "compare.md").read_text(encoding="utf-8")
+    assert f"a <b> & c, by {lead:.4f} of rival|<i>: " in text
+    assert "may be chance" not in text
+
+
 def test_weights_with_a_torn_header_are_named(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes((100).to_bytes(8, "little") + b'{"weight": {"sha')
@@ -191,7 +199,10 @@ def test_only_folds_that_all_have_are_compared_and_that_is_said(made_run, work, 
 
 def test_runs_of_one_name_go_by_their_paths(made_run, tmp_path):
     twin = shutil.copytree(made_run, tmp_path / made_run.name)
-    assert [model.label for model in compare([made_run, twin]).models] == [str(made_run), str(twin)]
+    twins = compare([made_run, twin])
+    assert [model.label for model in twins.models] == [str(made_run), str(twin)]
+    assert "by 0.0000" in describe(twins)["Ahead"]
+    assert "which may be chance" in describe(twins)["Ahead"]
 
 
 def test_chosen_settings_count_only_where_every_run_has_them(made_run, evaluated, rival, tmp_path):

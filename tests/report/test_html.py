@@ -15,10 +15,11 @@ from scipy import ndimage
 
 from gitract_kit.competition.index import read_labels
 from gitract_kit.competition.layout import ORGANS
-from gitract_kit.competition.metric import competition_score
+from gitract_kit.competition.metric import VARIANTS, competition_score
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.prepare import load_prepared
 from gitract_kit.errors import DatasetError, SettingsError
+from gitract_kit.inference.evaluate import evaluate_runs
 from gitract_kit.report.html import write_report, write_submission_report
 
 
@@ -73,6 +74,75 @@ def test_the_score_table_holds_the_competition_score(read, made_run, work):
     assert [row[0] for row in table[3:]] == ["Fold 0", "Fold 1", "Fold 2"]
     assert set(scans) == set(index["scan"])
     assert "leaderboard" in read.text
+
+
+def test_every_variant_and_its_interval_stand_in_the_page(read, made_run, work):
+    index = load_prepared(work).index
+    truth = index.melt("id", list(ORGANS), "class", "segmentation")
+    predicted = pd.concat([predict_by_hand(made_run, rows) for _, rows in index.groupby("scan")])
+    rows = {row[0]: row[1:] for row in read.tables["variants"][1:]}
+    assert list(rows) == list(VARIANTS)
+    for variant, cells in rows.items():
+        score = competition_score(truth, predicted, index, variant)
+        found = [float(cell[:6]) for cell in cells]
+        assert found == pytest.approx([score.total, score.dice, score.hausdorff], abs=6e-5)
+        for value, cell in zip(found, cells, strict=True):
+            low, high = map(float, cell[6:].split("\u2013"))
+            assert low - 6e-4 <= value <= high + 6e-4
+
+
+def test_the_page_of_an_evaluated_run_says_what_evaluate_found(evaluated, evaluated_page):
+    page = Page(evaluated_page)
+    told = json.loads((evaluated / "evaluation.json").read_text())
+    assert page.headings[1:3] == ["Score", "Settings"]
+    for variant, cells in ((row[0], row[1:]) for row in page.tables["variants"][1:]):
+        score = told["chosen"]["scores"][variant]
+        for name, cell in zip(("total", "dice", "hausdorff"), cells, strict=True):
+            low, high = score["interval"][name]
+            assert cell == f"{score[name]:.4f}{low:.3f}\u2013{high:.3f}"
+    found = told["search"]
+    assert [row[1] for row in page.tables["gains"][1:]] == [
+        f"{found[name]:.4f}" for name in ("own_total", "fitted_total", "left_out_total")
+    ]
+    assert page.tables["gains"][2][2] == f"{found['fitted_gain']:+.4f}"
+    settings = {row[0]: row[1:] for row in page.tables["found"][1:]}
+    for organ, cell in zip(ORGANS, settings["Threshold"], strict=True):
+        own, fitted = told["own"]["prediction"]["threshold"][organ], found["settings"]["threshold"][organ]
+        assert cell == (f"{own:g}" if own == fitted else f"{own:g} \u2192 {fitted:g}")
+    assert "Gate's threshold" not in settings
+
+
+def test_an_evaluation_of_other_masks_is_left_out_and_that_is_said(evaluated, tmp_path):
+    changed = shutil.copytree(evaluated, tmp_path / "changed")
+    (changed / "prediction.json").write_text('{"threshold": 0.9}')
+    page = Page(write_report(changed, tmp_path / "page.html", max_scans=0))
+    assert "Settings" not in page.headings
+    assert "run gitract evaluate again" in page.text
+
+
+def test_a_search_that_gains_nothing_elsewhere_says_so(evaluated, tmp_path):
+    """The one thing changed by hand: what would be there if scans left out had gained nothing."""
+    changed = shutil.copytree(evaluated, tmp_path / "changed")
+    told = json.loads((changed / "evaluation.json").read_text())
+    told["search"]["kept"] = False
+    told["chosen"] = told["own"]
+    (changed / "evaluation.json").write_text(json.dumps(told))
+    (changed / "prediction.json").write_text(json.dumps(told["own"]["prediction"]))
+    page = Page(write_report(changed, tmp_path / "page.html", max_scans=0))
+    assert "the own settings stay" in page.text
+
+
+def test_a_run_behind_a_gate_scores_what_evaluate_says(made_run, rival, tmp_path):
+    run = shutil.copytree(made_run, tmp_path / "run")
+    told = evaluate_runs([run], gates=[rival], search=False).runs[0]
+    score = told["own"]["scores"]["leaderboard"]
+    gated = Page(write_report(run, tmp_path / "page.html", max_scans=0))
+    assert gated.tables["variants"][1][1].startswith(f"{score['total']:.4f}")
+    assert "gate&#x27;s threshold 0.5" in gated.text
+    told["gates"] = [str(tmp_path / "gone")]
+    (run / "evaluation.json").write_text(json.dumps(told))
+    with pytest.raises(DatasetError, match="gone"):
+        write_report(run, tmp_path / "page.html", max_scans=0)
 
 
 def predict_by_hand(run: Path, rows: pd.DataFrame) -> pd.DataFrame:
@@ -173,6 +243,7 @@ def test_a_submission_gets_the_same_page_without_curves(phantom, blank_submissio
     assert all(outlines == [] for organs in worst["prediction"] for outlines in organs)
     assert best["prediction"] == best["truth"]
     assert [float(row[1]) for row in page.tables["scans"][1:]] == [0.0, 1.0]
+    assert [row[0] for row in page.tables["variants"][1:]] == list(VARIANTS)
     assert "://" not in page.text
 
 

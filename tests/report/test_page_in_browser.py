@@ -25,6 +25,11 @@ def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
     browser.close()
 
 
+@pytest.fixture(scope="module")
+def comparison_page(compared: Path) -> Path:
+    return compared / "compare.html"
+
+
 @pytest.fixture
 def opened(browser: Browser, page: Path) -> Iterator[Browser]:
     """The page, freshly loaded and drawn; at the end nothing has been complained of."""
@@ -130,9 +135,37 @@ def test_a_column_head_sorts_the_scans_both_ways(opened):
     assert column(opened, 0) == sorted(names)
 
 
-def test_nothing_sticks_out_on_a_phone(opened):
-    opened.resize(390, 844)
-    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+@pytest.mark.parametrize("name", ["page", "evaluated_page", "comparison_page"])
+def test_nothing_sticks_out_on_a_phone(browser, request, name):
+    browser.open(request.getfixturevalue(name))
+    browser.resize(390, 844)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    assert browser.faults == []
+
+
+def test_what_does_not_fit_on_a_phone_can_be_scrolled_to(browser, comparison_page):
+    browser.open(comparison_page)
+    browser.resize(390, 844)
+    hidden = browser.evaluate(
+        """[...document.querySelectorAll('table, .gallery')].filter((one) => {
+            const box = one.closest('.scroll');
+            return one.getBoundingClientRect().right > innerWidth && box.scrollWidth <= box.clientWidth;
+        }).length"""
+    )
+    assert hidden == 0
+
+
+def test_the_comparison_shows_its_table_picture_and_curves(browser, comparison_page):
+    browser.open(comparison_page)
+    browser.resize(1280, 900)
+    browser.wait_for("document.querySelector('.gallery').complete")
+    assert browser.evaluate("document.querySelector('.gallery').naturalWidth") == 34 + 3 * 340 + 3 * 6
+    assert browser.evaluate("document.querySelectorAll('#comparison tbody tr').length") == 2
+    assert browser.evaluate("document.querySelectorAll('#curves polyline').length") == 2 * 3 * 5
+    # on a desk the whole table is seen at once
+    fits = "(() => { const box = document.querySelector('.scroll'); return box.scrollWidth <= box.clientWidth; })()"
+    assert browser.evaluate(fits)
+    assert browser.faults == []
 
 
 def test_every_control_has_a_name(opened):
