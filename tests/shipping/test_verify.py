@@ -121,3 +121,26 @@ def test_a_slug_that_kaggle_refuses_is_not_written(tmp_path):
     with pytest.raises(PushError, match="no_underscore"):
         write_dataset_files(tmp_path, "no_underscore", "Made up.")
     assert list(tmp_path.iterdir()) == []
+
+
+def dataset_slug(folder: Path) -> str:
+    return json.loads((folder / "dataset-metadata.json").read_text())["id"].partition("/")[2]
+
+
+def test_bundles_that_go_together_are_datasets_of_their_own(weights):
+    (weights / "dataset-metadata.json").unlink()
+    describe_bundle(weights)
+    assert dataset_slug(weights) == "gitract-weights"
+
+    (weights / "dataset-metadata.json").unlink()
+    manifest = (weights / "bundle.json").read_text()
+    (weights / "bundle.json").write_text(manifest.replace('"segment"', '"gate"'))
+    describe_bundle(weights)
+    assert dataset_slug(weights) == "gitract-gate"
+
+
+def test_a_bundle_made_again_stays_the_dataset_that_it_was(weights):
+    describe_bundle(weights, slug="gitract-second")
+    describe_bundle(weights)
+
+    assert dataset_slug(weights) == "gitract-second"
