@@ -20,6 +20,7 @@ import pandas as pd
 
 from gitract_kit.errors import PredictionError
 from gitract_kit.inference.budget import Level
+from gitract_kit.inference.pipeline import give_way
 
 __all__ = ["Devices", "ScanRows"]
 
@@ -225,7 +226,7 @@ def _serve(connection: Connection, create: Callable[[], RowPredictor], slots: in
             connection.send(message)
 
     connection.send((None, None, None))
-    pool = ThreadPoolExecutor(slots, thread_name_prefix="scan")
+    pool = ThreadPoolExecutor(slots, thread_name_prefix="scan", initializer=give_way)
     while True:
         try:
             pool.submit(answer, *connection.recv())

@@ -94,6 +94,8 @@ class NetworkMember:
         self.passes = count_views(self.tta)
         # measured on 2 CPU cores: a third less time than the default layout; GPUs with tensor cores want it too
         self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        # started here: in a scan's thread it would inherit how modest that is
+        _network_thread()
 
     def without_tta(self) -> NetworkMember:
         """Return this member with one forward pass a slice; the network is shared."""
@@ -166,7 +168,9 @@ def _forward_passes(
 def _network_thread() -> ThreadPoolExecutor:
     """The one thread that networks run in: each thread that computes on a CPU would start a team of its own."""
     keep_freed_memory()
-    return ThreadPoolExecutor(1, thread_name_prefix="network")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+    thread.submit(int).result()
+    return thread
 
 
 @torch.inference_mode()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from typing import TypeVar
 
-__all__ = ["overlap"]
+__all__ = ["give_way", "overlap"]
 
 _T = TypeVar("_T")
+_NICENESS = 5
 
 
 def overlap(jobs: Iterable[Callable[[], _T]], pool: Executor, in_flight: int) -> Iterator[Future[_T]]:
@@ -34,3 +37,14 @@ def overlap(jobs: Iterable[Callable[[], _T]], pool: Executor, in_flight: int) ->
 def _done(future: Future[_T]) -> Future[_T]:
     wait([future])
     return future
+
+
+def give_way() -> None:
+    """Let other threads of this process go first from now on; threads that this one starts are as modest.
+
+    A network on a CPU waits for the slowest of its threads in every layer: what decodes and encodes beside it is to
+    take what it leaves.
+    """
+    # here alone niceness is a thread's own
+    if sys.platform == "linux":
+        os.nice(_NICENESS)

@@ -20,7 +20,7 @@ from gitract_kit.data.scans import iterate_scans
 from gitract_kit.inference.budget import Budget, Level
 from gitract_kit.inference.devices import Devices, ScanRows
 from gitract_kit.inference.faults import FaultLog
-from gitract_kit.inference.pipeline import overlap
+from gitract_kit.inference.pipeline import give_way, overlap
 from gitract_kit.inference.record import ScanRecord
 from gitract_kit.inference.rows import SubmissionRows
 
@@ -51,7 +51,8 @@ class PredictionRun:
         Where the process is told to end, what is done so far is written before it does.
         """
         # the devices end first: what still runs on them holds up no one who leaves early
-        with ThreadPoolExecutor(self.devices.slots, thread_name_prefix="scan") as scans, self.devices:
+        pool = ThreadPoolExecutor(self.devices.slots, thread_name_prefix="scan", initializer=give_way)
+        with pool as scans, self.devices:
             try:
                 self._predict_all(index, scans)
             except (KeyboardInterrupt, SystemExit):

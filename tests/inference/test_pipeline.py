@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
-from gitract_kit.inference.pipeline import overlap
+from gitract_kit.inference.pipeline import give_way, overlap
 
 
 def test_futures_come_in_the_jobs_order_whoever_is_done_first():
@@ -63,3 +65,11 @@ def test_what_has_not_begun_is_cancelled_where_the_caller_leaves():
         futures.close()
         go_on.set()
     assert begun in ([], [0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a process's own elsewhere")
+def test_threads_that_give_way_leave_the_others_alone():
+    before = os.nice(0)
+    with ThreadPoolExecutor(1, initializer=give_way) as pool:
+        assert pool.submit(os.nice, 0).result() == min(before + 5, 19)
+    assert os.nice(0) == before
