@@ -1,4 +1,7 @@
+import gc
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +92,26 @@ def test_a_dataset_travels_to_a_worker_without_its_scans(prepared, small_setting
 
     assert len(pickle.dumps(dataset)) == before
     np.testing.assert_array_equal(travelled[(3, 0)][0], expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is mapped is read from /proc")
+def test_few_files_stay_open_however_many_scans_there_are(prepared, small_settings, monkeypatch):
+    unbounded = create(prepared, small_settings)
+    expected = [unbounded[number, 0][0] for number in range(len(unbounded))]
+    del unbounded
+    monkeypatch.setattr("gitract_kit.data.dataset._MOST_MAPPED", 2)
+    dataset = create(prepared, small_settings)
+    before = mapped_scans(prepared)
+
+    found = [dataset[number, 0][0] for number in range(len(dataset))]
+
+    assert len(dataset.scan_names) > 2
+    np.testing.assert_array_equal(found, expected)
+    assert 1 <= len(mapped_scans(prepared) - before) <= 2
+
+
+def mapped_scans(prepared) -> set[str]:
+    """The cached scans that this process has mapped."""
+    gc.collect()
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line for line in lines if str(prepared.scan_folder) in line}
