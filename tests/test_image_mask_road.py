@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from picture_folders import write_folder
+from blob_scans import FixedMember
+from picture_folders import draw_picture, write_folder, write_picture
 
 import gitract_kit
 from gitract_kit.cli import main
-from gitract_kit.competition.layout import adapt_settings
+from gitract_kit.competition.layout import IMAGE_MASK, adapt_settings
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.prepare import load_prepared, prepare
-from gitract_kit.settings import Settings, load_preset, override_settings, preset_names
+from gitract_kit.errors import DatasetError
+from gitract_kit.settings import PredictionSettings, Settings, load_preset, override_settings, preset_names
 from gitract_kit.shipping.submit import predict_bundles
 
 
@@ -136,6 +138,28 @@ def test_refused_folders_end_with_2_and_leave_no_prepared_folder(tmp_path, capsy
     assert message in captured.err
     assert captured.out == ""
     assert not (tmp_path / "work" / "prepared.json").exists()
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_as_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["007", "7", "1e5", "NA", "True"]
+    for name in names:
+        for folder, picture in zip(("Image", "Mask"), draw_picture(rng, (40, 40)), strict=True):
+            write_picture(tmp_path / "Train" / folder / f"{name}.png", picture)
+    prepared = prepare(tmp_path, tmp_path / "work", layout="image-mask", n_folds=2)
+    assert sorted(prepared.index["scan"]) == sorted(names)
+    assert {path.stem for path in prepared.scan_folder.iterdir()} == set(names)
+
+
+def test_pictures_without_a_test_folder_are_not_stood_in_for(tmp_path):
+    root = write_folder(tmp_path / "root", test=0)
+    member = FixedMember((0.9,), organs=("mask",))
+    predictor = gitract_kit.Predictor([member], PredictionSettings(), layout=IMAGE_MASK)
+    with pytest.raises(
+        DatasetError, match=r"Test/Image holds no picture, and .* holds Train: give the folder"
+    ):
+        predictor.predict(root, tmp_path / "table.csv", progress=False)
+    assert (tmp_path / "table.csv").read_text() == "id,class,predicted\n"
 
 
 def test_masks_of_organs_that_overlap_are_refused_before_anything_is_predicted(

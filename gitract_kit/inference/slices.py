@@ -41,12 +41,14 @@ def find_slices(
     """Return the split that is read and its index rows (`build_index`).
 
     Without test scans, and with no rows wanted of them, these are the first ``empty_test_scans`` scans of the training
-    folder, or none, as ``settings.on_empty_test`` says. Where rows are wanted and no scans are there, a
-    `DatasetError`. Faults go to ``faults``: where it lives with them, their scans are left out.
+    folder, or none, as ``settings.on_empty_test`` says. Where rows are wanted and no scans are there, or the layout has
+    no sample that could want any, a `DatasetError`. Faults go to ``faults``: where it lives with them, their scans are
+    left out.
     """
     root = Path(root)
     test_folder = find_folder(root, layout.test_folder)
-    if split != "test" or rows_wanted or (test_folder and holds_scans(test_folder)):
+    # stand-ins are for a notebook that is saved before its test is there, and such a one has a sample of the rows
+    if layout.sample is None or split != "test" or rows_wanted or (test_folder and holds_scans(test_folder)):
         return split, _build_index(root, split, layout, faults)
     if not root.is_dir():
         raise DatasetError(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitract_kit.competition.names import ScanName, SliceFile, SliceName, parse_case
+from gitract_kit.competition.names import ScanName, SliceFile, SliceName, natural_key, parse_case
 from gitract_kit.errors import DatasetError
 
 NUMBERS = st.integers(0, 999_999_999)
@@ -12,6 +12,12 @@ SLICES = st.integers(0, 9999)
 PIXELS = st.integers(1, 99_999)
 SPACINGS = st.integers(1, 99_999).map(lambda hundredths: hundredths / 100)
 PARSERS = [parse_case, ScanName.parse, SliceName.parse, SliceFile.parse]
+
+
+def test_names_are_sorted_by_the_numbers_in_them():
+    names = ["case2_day10", "case10_day1", "2", "a 7", "10", "a 07", "case2_day9", "b", ""]
+    wanted = ["", "2", "10", "a 07", "a 7", "b", "case2_day9", "case2_day10", "case10_day1"]
+    assert sorted(names, key=natural_key) == wanted
 
 
 def test_an_id_is_read():
