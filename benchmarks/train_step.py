@@ -33,11 +33,11 @@ def main() -> None:
         trainer = create_trainer(work, Path(folder), options)
         resident = next(iter(trainer.loader))
         time_resident(trainer, resident, 3)
-        turns = [
-            (*time_fed(trainer, turn), time_resident(trainer, resident, options.steps))
-            for turn in range(options.turns + 1)
-        ][1:]
-    print_turns(turns, options.steps, trainer)
+        print_head(trainer)
+        turns = [take_turn(trainer, resident, turn) for turn in range(options.turns + 1)][1:]
+    ratio = statistics.median(resident / fed for fed, _, resident in turns)
+    waiting = statistics.median(waited / fed for fed, waited, _ in turns)
+    print(f"ratio {ratio:.3f}; {waiting:.1%} of a step passes waiting for data")
 
 
 def _parse() -> argparse.Namespace:
@@ -113,21 +113,26 @@ def _finish(trainer: _Trainer) -> None:
         torch.cuda.synchronize(trainer.device)
 
 
-def print_turns(turns: list[tuple[float, float, float]], steps: int, trainer: _Trainer) -> None:
+def take_turn(
+    trainer: _Trainer, batch: tuple[torch.Tensor, torch.Tensor], turn: int
+) -> tuple[float, float, float]:
+    """Seconds with the loader, those of them spent waiting, and seconds with the resident ``batch``."""
+    steps = len(trainer.loader)
+    fed, waited = time_fed(trainer, turn)
+    resident = time_resident(trainer, batch, steps)
+    rates = f"{steps / fed:18.2f}{steps / resident:20.2f}{resident / fed:8.3f}"
+    print(f"{turn or 'none':>4}{rates}{waited / fed:18.1%}", flush=True)
+    return fed, waited, resident
+
+
+def print_head(trainer: _Trainer) -> None:
     chosen = trainer.settings.training
     print(
         f"{trainer.settings.preset}, {trainer.settings.geometry.height} px, batches of {chosen.batch_size}, "
         f"{chosen.workers} loader processes, {trainer.device}, {torch.get_num_threads()} threads, "
         f"{str(trainer.precision or torch.float32).removeprefix('torch.')}"
     )
-    print(f"{'turn':>4}{'loader, steps/s':>18}{'resident, steps/s':>20}{'ratio':>8}{'waiting for data':>19}")
-    for number, (fed, waited, resident) in enumerate(turns, start=1):
-        print(
-            f"{number:4}{steps / fed:18.2f}{steps / resident:20.2f}{resident / fed:8.3f}{waited / fed:18.1%}"
-        )
-    ratio = statistics.median(resident / fed for fed, _, resident in turns)
-    waiting = statistics.median(waited / fed for fed, waited, _ in turns)
-    print(f"ratio {ratio:.3f}; {waiting:.1%} of a step passes waiting for data")
+    print(f"{'turn':>4}{'loader, steps/s':>18}{'resident, steps/s':>20}{'ratio':>8}{'waiting for data':>18}")
 
 
 if __name__ == "__main__":

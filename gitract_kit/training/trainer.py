@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from tqdm import tqdm
 
 from gitract_kit.competition.layout import adapt_settings
 from gitract_kit.data.dataset import SliceDataset
-from gitract_kit.data.prepare import Prepared, load_prepared, prepare
+from gitract_kit.data.prepare import Prepared, load_prepared
 from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.errors import GitractError, SettingsError, TrainingError
 from gitract_kit.files import remove_leftovers
 from gitract_kit.models import create_loss, create_model
 from gitract_kit.models.forward import autocast, select_precision
 from gitract_kit.models.initial import load_initial_weights
-from gitract_kit.settings import Settings, load_preset, override_settings, settings_to_dict
+from gitract_kit.settings import Settings, settings_to_dict
 from gitract_kit.training.averaging import create_epoch_average
 from gitract_kit.training.checkpoint import (
     load_newest_checkpoint,
@@ -47,7 +46,7 @@ from gitract_kit.training.record import (
 )
 from gitract_kit.training.validation import Validation, write_oof
 
-__all__ = ["FoldResult", "train_fold", "train_from_root"]
+__all__ = ["FoldResult", "train_fold"]
 
 
 @dataclass(frozen=True)
@@ -78,36 +77,23 @@ def train_fold(
     """Train fold ``fold`` of the prepared folder ``work`` into ``run/fold_K`` and return what was kept.
 
     The weights with the best score on the fold's held-out scans are kept. With ``resume`` the newest checkpoint is
-    gone on from. A folder that already holds a run is a `SettingsError` without it.
+    gone on from. A folder that already holds a run is a `SettingsError` without it. Processes that torchrun started
+    share every batch, each on a GPU of its own or all on CPUs; the result is the same in all of them.
     """
     prepared = load_prepared(work)
     settings = adapt_settings(settings, prepared.layout)
     folder = Path(run) / f"fold_{fold}"
     with join_processes(device) as processes:
         processes.from_main(lambda: _check_can_start(folder, prepared, fold, resume))
-        shown = progress and processes.main
-        log = RunLog(folder if processes.main else None, shown=shown)
+        log = RunLog(folder if processes.main else None, shown=processes.main)
         try:
             with clear_ending(folder):
-                trainer = _Trainer(prepared, settings, fold, folder, processes, log, shown)
+                trainer = _Trainer(prepared, settings, fold, folder, processes, log, progress)
                 trainer.start(resume)
                 return trainer.fit()
         except GitractError as error:
             log.note(f"ended: {error}")
             raise
-
-
-def train_from_root(
-    root: str | Path, work: str | Path, run: str | Path, preset: str, fold: int, changes: Iterable[str] = ()
-) -> FoldResult:
-    """Prepare the competition folder ``root`` and train one fold of it: what the training kernel calls.
-
-    ``preset`` is a shipped recipe and ``changes`` are assignments such as ``training.epochs=3``. The folds are
-    those of the default seed, so that every kernel holds out the same cases.
-    """
-    settings = override_settings(load_preset(preset), changes)
-    prepare(root, work)
-    return train_fold(work, run, settings, fold)
 
 
 def _check_can_start(folder: Path, prepared: Prepared, fold: int, resume: bool) -> None:
@@ -132,7 +118,8 @@ class _Trainer:
         progress: bool,
     ) -> None:
         self.prepared, self.settings, self.fold, self.folder = prepared, settings, fold, folder
-        self.processes, self.device, self.log, self.progress = processes, processes.device, log, progress
+        self.processes, self.device, self.log = processes, processes.device, log
+        self.progress = progress and processes.main
         index = prepared.index
         training = index[index["fold"] != fold]
         if settings.training.drop_bad_scans:
@@ -265,7 +252,8 @@ class _Trainer:
         if self.swa is not None and self.epoch > chosen.epochs - chosen.swa_epochs:
             self.swa.update_parameters(self.descent.scored)
         self.processes.from_main(lambda: save_checkpoint(self.folder, self.epoch, self._state()))
-        self.log.say(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score:.4f}")
+        tell = self.log.say if self.progress else self.log.note
+        tell(f"epoch {self.epoch}: loss {train_loss:.3f}, score {score:.4f}")
 
     def _score_swa(self) -> None:
         started = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 
 from gitract_kit.errors import SettingsError
 from gitract_kit.settings import load_preset, override_settings
@@ -84,6 +85,18 @@ def test_shares_of_a_batch_are_equal_and_in_order():
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     with pytest.raises(SettingsError, match=r"a batch of 9 slices .* 2 processes; make training.batch_size"):
         Processes(torch.device("cpu"), 0, 2).share(9)
+
+
+def test_batch_normalisation_is_shared_among_gpus_under_its_own_names():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(4), BatchNormAct2d(4))
+    names = list(network.state_dict())
+
+    assert not Processes(torch.device("cuda"), 0, 1).normalise_apart(network)
+    assert Processes(torch.device("cpu"), 0, 2).normalise_apart(network)
+    shared = Processes(torch.device("cuda"), 0, 2).normalising_together(network)
+
+    assert all(isinstance(layer, torch.nn.SyncBatchNorm) for layer in shared)
+    assert list(shared.state_dict()) == names
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -124,6 +124,29 @@ def test_a_schedule_goes_on_from_its_state(name):
     assert len(set(unbroken)) > 1
 
 
+@pytest.mark.parametrize("name", ["cosine", "one-cycle", "plateau"])
+def test_a_schedule_goes_on_at_another_rate(name):
+    settings = TrainingSettings(schedule=name, epochs=4, plateau_patience=0)
+
+    def rates(factor):
+        optimizer = create_optimizer([nn.Parameter(torch.zeros(1))], settings)
+        schedule = Schedule(optimizer, settings, steps_per_epoch=3)
+        for epoch in range(4):
+            if epoch == 2:
+                schedule.multiply_rates(factor)
+            for _ in range(3):
+                yield optimizer.param_groups[0]["lr"]
+                optimizer.step()
+                schedule.after_step()
+            schedule.after_epoch(0.5)
+
+    plain, lower = list(rates(1.0)), list(rates(0.1))
+
+    assert lower[:6] == plain[:6]
+    # after the first step: the one at hand was set before
+    assert lower[6:] == pytest.approx([0.1 * rate for rate in plain[6:]])
+
+
 def test_a_mix_follows_seed_epoch_and_step_alone():
     images, masks = torch.rand(6, 3, 16, 16), torch.rand(6, 2, 16, 16)
     settings = TrainingSettings(mixup=0.5, cutmix=0.5)
@@ -202,7 +225,7 @@ def test_accumulated_batches_step_as_one_large_batch(work, small_settings, tmp_p
 def test_the_last_group_of_an_epoch_may_be_short(work, small_settings, tmp_path, tiny_network, monkeypatch):
     settings = recipe(small_settings, batch_size=2, samples_per_epoch=10, epochs=2, accumulate=3)
     steps = []
-    monkeypatch.setattr(trainer.Schedule, "after_step", lambda self: steps.append(self._scheduler.last_epoch))
+    monkeypatch.setattr(Schedule, "after_step", lambda self: steps.append(self._scheduler.last_epoch))
 
     train(work, tmp_path, settings)
 
