@@ -114,9 +114,7 @@ def _values(values: Sequence[float | None], organs: Sequence[str]) -> str:
     shown = ["none" if value is None else f"{value:g}" for value in values]
     if len(set(shown)) == 1:
         return shown[0]
-    return " ".join(
-        f"{value} ({organ.replace('_', ' ')})" for organ, value in zip(organs, shown, strict=True)
-    )
+    return ", ".join(f"{value} {organ.replace('_', ' ')}" for organ, value in zip(organs, shown, strict=True))
 
 
 def _read_evaluation(run: RunOof) -> Mapping[str, Any] | None:

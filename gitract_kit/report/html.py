@@ -74,7 +74,7 @@ def _page(contents: Contents, scored: Mapping[str, Scored], shown: Mapping[str, 
         "page.html",
         title=escape(contents.title),
         summary=_summary(scored[VARIANTS[0]]),
-        facts=_facts(contents, scored[VARIANTS[0]], outdated=not current),
+        facts=_facts(contents, scored[VARIANTS[0]], current=current),
         variant_table=variant_table(scored),
         score_table=score_table(parts, contents.organs),
         settings=found_settings(contents.evaluation) if current else "",
@@ -99,7 +99,7 @@ def _summary(scored: Scored) -> str:
     )
 
 
-def _facts(contents: Contents, scored: Scored, *, outdated: bool) -> str:
+def _facts(contents: Contents, scored: Scored, *, current: bool) -> str:
     score = scored.score
     facts = {
         "Variant": f"{score.variant} (0.4 x Dice + 0.6 x (1 - Hausdorff distance); higher is better)",
@@ -113,7 +113,9 @@ def _facts(contents: Contents, scored: Scored, *, outdated: bool) -> str:
         )
     if score.ids_left_out:
         facts["Left out"] = f"{score.ids_left_out:,} slices that only one of the tables has"
-    if contents.evaluation is not None and outdated:
+    if current and contents.evaluation.get("search"):
+        facts["Masks"] = "by the settings that gitract evaluate left this run with, below"
+    elif contents.evaluation is not None and not current:
         facts["Not shown"] = (
             "evaluation.json, which is of another state of this run: run gitract evaluate again"
         )

@@ -143,6 +143,12 @@ def test_nothing_sticks_out_on_a_phone(browser, request, name):
     assert browser.faults == []
 
 
+def test_variants_and_their_intervals_are_seen_whole_on_a_phone(browser, evaluated_page):
+    browser.open(evaluated_page)
+    browser.resize(390, 844)
+    assert browser.evaluate("document.getElementById('variants').getBoundingClientRect().right") <= 390
+
+
 def test_what_does_not_fit_on_a_phone_can_be_scrolled_to(browser, comparison_page):
     browser.open(comparison_page)
     browser.resize(390, 844)
