@@ -24,6 +24,8 @@ from gitract_kit.shipping.fresh_environment import (
     create_image_environment,
     find_interpreter,
 )
+from gitract_kit.shipping.install_wheels import MANIFEST
+from gitract_kit.shipping.manifest import read_json
 from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
 from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, HiddenTest, judge_act, read_hidden_test
 
@@ -132,7 +134,7 @@ def rehearse(
     _check_out(out, materials)
     limits = limits or Limits()
     hidden = hidden or read_hidden_test(competition, truth)
-    image = _find_image(out, python, progress) if fresh else None
+    image = _find_image(out, python, wheels, progress) if fresh and wheels else None
     reports = []
     for act in acts or default_acts():
         progress(str(act))
@@ -162,12 +164,27 @@ def _link_first(out: Path, report: ActReport) -> None:
     (out / "working").symlink_to(Path(report.played.act.name) / "working", target_is_directory=True)
 
 
-def _find_image(out: Path, python: str | Path | None, progress: Callable[[str], None]) -> Interpreter:
+def _find_image(
+    out: Path, python: str | Path | None, wheels: Path, progress: Callable[[str], None]
+) -> Interpreter:
     found = find_interpreter(sys.executable if python is None else python)
+    _check_python(found, wheels)
     if "torch" in found.packages:
         return found
-    progress(f"installing the image's packages for Python {found.version}, several GB")
-    return create_image_environment((out / "python" / "image").resolve(), found)
+    place = (out / "python" / "image").resolve()
+    progress(f"installing the image's packages for Python {found.version}, several GB, in {place}")
+    return create_image_environment(place, found)
+
+
+def _check_python(found: Interpreter, wheels: Path) -> None:
+    """The notebook would say so too, but here no image is at fault: this machine's Python was never Kaggle's."""
+    manifest = read_json(wheels / MANIFEST, "give the folder that `gitract wheels` wrote")
+    pythons, own = manifest["pythons"], found.version.rpartition(".")[0]
+    if own not in pythons:
+        raise SettingsError(
+            f"{found.path} is Python {own}, the wheels of {wheels} are for {', '.join(pythons)}: rehearse with one of "
+            f"these, --python {pythons[-1]}, or leave the wheels out and install nothing"
+        )
 
 
 def _describe_packages(image: Interpreter | None, wheels: Path | None) -> str:

@@ -132,6 +132,13 @@ def test_the_images_packages_are_asked_for_in_the_images_versions(tmp_path, monk
     assert "numpy>=2.0,<2.2" in constraints
 
 
+def test_wheels_for_other_pythons_are_not_rehearsed_on_this_one(phantom, bundle, wheels, tmp_path):
+    manifest = json.loads((wheels / "wheels.json").read_text())
+    (wheels / "wheels.json").write_text(json.dumps({**manifest, "pythons": ["3.8", "3.9"]}))
+    with pytest.raises(SettingsError, match=r"are for 3\.8, 3\.9: rehearse with one of these, --python 3\.9"):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", wheels=wheels, fresh=True)
+
+
 def test_another_python_needs_a_fresh_environment(phantom, bundle, tmp_path):
     with pytest.raises(SettingsError, match="another Python is one of a fresh environment: name wheels"):
         rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", python="3.13")
