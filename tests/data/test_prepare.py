@@ -1,8 +1,10 @@
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from gitract_kit.competition.layout import UW_MADISON
 from gitract_kit.data.prepare import load_prepared, prepare
 from gitract_kit.errors import DatasetError
 
@@ -49,6 +51,15 @@ def test_other_labels_have_another_fingerprint(phantom, work, tmp_path):
 def test_a_folder_that_was_not_prepared_says_what_to_run(tmp_path):
     with pytest.raises(DatasetError, match=r"holds no prepared.json; make it with `gitract prepare ROOT -o"):
         load_prepared(tmp_path)
+
+
+def test_a_folder_that_was_prepared_before_masks_could_be_pictures_is_read(work, tmp_path):
+    shutil.copytree(work, tmp_path / "older")
+    about = json.loads((work / "prepared.json").read_text())
+    del about["mask_values"]
+    (tmp_path / "older" / "prepared.json").write_text(json.dumps(about))
+
+    assert load_prepared(tmp_path / "older").layout == load_prepared(work).layout == UW_MADISON
 
 
 def test_a_cached_scan_is_the_decoded_one(phantom, work):
