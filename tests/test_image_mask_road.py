@@ -17,7 +17,7 @@ from gitract_kit.competition.layout import IMAGE_MASK, adapt_settings
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.dataset import SliceDataset
 from gitract_kit.data.prepare import load_prepared, prepare
-from gitract_kit.errors import DatasetError
+from gitract_kit.errors import DatasetError, PredictionError
 from gitract_kit.settings import PredictionSettings, Settings, load_preset, override_settings, preset_names
 from gitract_kit.shipping.submit import predict_bundles
 
@@ -160,6 +160,19 @@ def test_pictures_without_a_test_folder_are_not_stood_in_for(tmp_path):
     ):
         predictor.predict(root, tmp_path / "table.csv", progress=False)
     assert (tmp_path / "table.csv").read_text() == "id,class,predicted\n"
+
+
+def test_masks_that_find_no_room_leave_the_table_and_say_so(tmp_path):
+    root = write_folder(tmp_path / "root")
+    (tmp_path / "masks").write_text("a file where the folder was to be")
+    predictor = gitract_kit.Predictor(
+        [FixedMember((0.9,), organs=("mask",))], PredictionSettings(), layout=IMAGE_MASK
+    )
+    with pytest.raises(
+        PredictionError, match=r"masks: not all masks could be written .* the submission is whole"
+    ):
+        predictor.predict(root, tmp_path / "table.csv", masks=tmp_path / "masks", progress=False)
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 2
 
 
 def test_masks_of_organs_that_overlap_are_refused_before_anything_is_predicted(

@@ -94,9 +94,13 @@ def write_mask_pictures(
     """Write ``folder/ID.png`` for each slice of ``index``: 0 is background, an organ's pixels have its mask value.
 
     ``rles`` gives the run-length strings of an id, in the order of ``layout.organs``; where organs share a pixel, the
-    later one is written. A layout whose masks are no pictures is a `SettingsError`.
+    later one is written. A layout whose masks are no pictures is a `SettingsError`, an id that is more than a name a
+    `DatasetError`; then nothing is written.
     """
     require_mask_pictures(layout)
+    refuse(
+        (one for one in index["id"] if not NAME.fullmatch(one)), "is an id that cannot name a file: rename it"
+    )
     kind = np.uint8 if max(layout.mask_values) < 2**8 else np.uint16
     for slice_id, height, width in index[["id", "height", "width"]].itertuples(index=False):
         picture = np.zeros((height, width), dtype=kind)

@@ -126,7 +126,7 @@ class Predictor:
                 run.predict_scans(index)
             _write(rows, output, index)
             if masks is not None:
-                write_mask_pictures(masks, index, rows.rles_of, self._layout)
+                _write_masks(masks, index, rows, self._layout)
         summary = PredictionSummary(
             output,
             len(rows),
@@ -214,6 +214,16 @@ class _Stages:
         opened = self._gate.open(scan)
         probabilities = self._segmenters.predict(scan, opened.any(axis=1))
         return self._clean_up.apply(probabilities, scan, opened)
+
+
+def _write_masks(folder: str | Path, index: pd.DataFrame, rows: SubmissionRows, layout: Layout) -> None:
+    try:
+        write_mask_pictures(folder, index, rows.rles_of, layout)
+    except OSError as error:
+        raise PredictionError(
+            f"{folder}: not all masks could be written ({error.strerror}), but the submission is whole: make room on "
+            "the disk, or name another folder, and predict again"
+        ) from error
 
 
 def _write(rows: SubmissionRows, output: Path, index: pd.DataFrame) -> None:

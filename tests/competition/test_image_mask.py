@@ -216,6 +216,14 @@ def test_written_masks_are_the_masks_that_were_read(tmp_path, values):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("name", ["../up", "/tmp/absolute", "a/b", "..", "a\\b"])
+def test_an_id_never_becomes_a_path(tmp_path, name):
+    index = pd.DataFrame({"id": ["sound", name], "height": 4, "width": 5})
+    with pytest.raises(DatasetError, match="is an id that cannot name a file"):
+        write_mask_pictures(tmp_path / "in" / "out", index, lambda _: [""], IMAGE_MASK)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_lengths_whose_organs_may_overlap_are_no_pictures(tmp_path):
     with pytest.raises(SettingsError, match="masks of the layout uw-madison are run lengths"):
         write_mask_pictures(tmp_path / "out", pd.DataFrame(), lambda _: [], UW_MADISON)
