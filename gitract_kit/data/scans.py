@@ -116,9 +116,16 @@ def cache_scans(index: pd.DataFrame, folder: str | Path) -> Iterator[str]:
 
 def _cache_scan(name: str, rows: pd.DataFrame, folder: Path) -> str:
     path = folder / f"{name}.npy"
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            np.save(temporary, decode_scan(rows, workers=1).volume)
+    if path.is_file():
+        return name
+    rows = rows.sort_values("slice", kind="stable")
+    shape = int(rows.iloc[0]["height"]), int(rows.iloc[0]["width"])
+    header = {"descr": "<u2", "fortran_order": False, "shape": (len(rows), *shape)}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        # slice by slice: fresh memory for a whole volume costs a third of what decoding does
+        for picture in rows["path"]:
+            file.write(np.ascontiguousarray(decode_slice(picture, shape)))
     return name
 
 
