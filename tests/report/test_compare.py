@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -13,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import write_run
 from page_reader import Page
+from picture_folders import write_folder
 
 from gitract_kit.competition.layout import ORGANS
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.overlay import PALETTE
-from gitract_kit.data.prepare import load_prepared
+from gitract_kit.data.prepare import load_prepared, prepare
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.inference.evaluate import evaluate_runs
 from gitract_kit.models import create_model
@@ -26,7 +28,8 @@ from gitract_kit.report.compare import compare_runs
 from gitract_kit.report.compare_table import describe
 from gitract_kit.report.comparison import compare, count_parameters
 from gitract_kit.report.gallery import _window, draw_gallery
-from gitract_kit.settings import load_preset, settings_to_dict
+from gitract_kit.report.html import write_report
+from gitract_kit.settings import PredictionSettings, load_preset, settings_to_dict
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +274,23 @@ def test_the_course_presets_differ_in_nothing_but_their_network():
         assert {key for key in first["model"] if first["model"][key] != other["model"][key]} == {
             "architecture"
         }
+
+
+def test_folders_of_pictures_are_reported_and_compared_too(small_settings, tmp_path):
+    prepared = prepare(
+        write_folder(tmp_path / "root", train=6, test=1), tmp_path / "work", layout="image-mask", n_folds=2
+    )
+    settings = dataclasses.replace(
+        small_settings, organs=prepared.organs, layout=prepared.layout.name, prediction=PredictionSettings()
+    )
+    runs = [
+        write_run(tmp_path / name, tmp_path / "work", settings, moved=moved)
+        for name, moved in (("near", 0), ("far", 6))
+    ]
+    compare_runs(runs, tmp_path / "out", slices=2)
+    table = columns_of(Page(tmp_path / "out" / "compare.html").tables["comparison"])
+    near, far = map(float, table["Score"])
+    assert near > far
+    assert "6 slices of 6 scans" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+    page = Page(write_report(runs[0], tmp_path / "report.html"))
+    assert page.tables["variants"][1][1].startswith(f"{near:.4f}")
