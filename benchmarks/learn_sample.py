@@ -4,11 +4,14 @@
 
 SAMPLE is a competition root with two or more whole scans and any number of single slices. For each whole scan a
 network is trained on the others and scored on it: (a) from random weights, (b) from weights trained on the phantom;
-(c) is those weights as they are. (a) and (b) see as many real slices, by the same recipe, and what the last step left
-is scored: nothing is chosen on the scan that is held out. A stage whose result lies in the folder is not repeated.
+(c) is those weights as they are. (a) and (b) see as many real slices, by recipes that differ in the learning rate
+alone (the preset's, and ``--tuning-rate``), and what the last step left is scored: nothing is chosen on the scan that
+is held out. With few real slices (a) has learnt next to nothing, and the ratio to it says little: give
+``--real-samples 20000`` to see what is left of it. A stage whose result lies in the folder is not repeated: use another
+folder for other options.
 
-About 25 minutes on two idle cores whose CPU computes in bfloat16; on others give ``--precision fp32``, and wait three
-times that.
+About 30 minutes of processor time, so 15 on two idle cores, where the CPU computes in bfloat16; elsewhere give
+``--precision fp32``, and wait three times that.
 """
 
 from __future__ import annotations
