@@ -130,6 +130,9 @@ def _rehearse(options: argparse.Namespace) -> int:
 def _make_up_test(out: Path) -> Path:
     from gitract_kit.competition.phantom import write_phantom
 
+    # it appears whole: what a rehearsal that was refused left is this one
+    for there in out.glob("*/sample_submission.csv"):
+        return there.parent
     return write_phantom(out, seed=2022, cases=1, days=1, test_cases=3).root
 
 

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gitract_kit.cli import main
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.shipping import fresh_environment, install_wheels
 from gitract_kit.shipping.drills import DRILLS, run_drill
@@ -142,3 +144,19 @@ def test_wheels_for_other_pythons_are_not_rehearsed_on_this_one(phantom, bundle,
 def test_another_python_needs_a_fresh_environment(phantom, bundle, tmp_path):
     with pytest.raises(SettingsError, match="another Python is one of a fresh environment: name wheels"):
         rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", python="3.13")
+
+
+def test_a_rehearsal_that_was_refused_can_be_begun_again(phantom, monkeypatch, tmp_path, capsys):
+    made = []
+
+    def write_phantom(out, **_):
+        made.append(shutil.copytree(phantom.root.parent, out))
+        return SimpleNamespace(root=out / phantom.root.name)
+
+    monkeypatch.setattr("gitract_kit.competition.phantom.write_phantom", write_phantom)
+    for _ in range(2):
+        assert main(["rehearse", "--bundle", str(tmp_path / "none"), "-o", str(tmp_path / "out")]) == 2
+        assert "none is not a folder; give the folder itself" in capsys.readouterr().err
+    assert len(made) == 1
+    assert main(["rehearse", "-o", str(tmp_path / "out")]) == 2
+    assert "nothing to predict with: give --bundle DIR" in capsys.readouterr().err
