@@ -30,7 +30,7 @@ def where_to_go_on(folder: Path) -> str:
 
 @contextmanager
 def clear_ending(folder: Path) -> Iterator[None]:
-    """Turn a full disk, a lost loader process and exhausted memory of a GPU into a `TrainingError`."""
+    """Turn what ends a run from outside into a `TrainingError`: a full disk, lost processes, no memory, no compiler."""
     try:
         yield
     except OSError as error:
@@ -45,6 +45,12 @@ def clear_ending(folder: Path) -> Iterator[None]:
             f"training.accumulate as much; {where_to_go_on(folder)}"
         ) from error
     except RuntimeError as error:
+        # not by its class, whose import takes seconds that only a compiled run should pay
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise TrainingError(
+                f"the network cannot be compiled here ({_first_line(error)}); set training.compile=false; "
+                f"{where_to_go_on(folder)}"
+            ) from error
         reason = _why_loading_ended(error)
         if reason is None:
             raise

@@ -196,3 +196,13 @@ def test_a_compiled_network_learns_and_is_saved_under_its_own_names(
     assert json.loads((folder / "run.json").read_text())["computing"]["compiled"] is True
     losses = pd.read_csv(folder / "metrics.csv")["train_loss"]
     assert losses[1] < losses[0]
+
+
+def test_a_network_that_cannot_be_compiled_ends_the_run_clearly(work, small_settings, tmp_path, monkeypatch):
+    def no_compiler(*_):
+        raise OSError("there is no C++ compiler")
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=no_compiler))
+    with pytest.raises(TrainingError, match=r"cannot be compiled here .*set training.compile=false"):
+        train_fold(work, tmp_path, with_training(small_settings, compile=True), 0, progress=False)
