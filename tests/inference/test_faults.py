@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import distribution
@@ -460,9 +459,7 @@ def test_sigterm_in_the_middle(make_root):
         for _ in range(5):
             process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        start = time.monotonic()
-        assert process.wait(timeout=30) == 128 + signal.SIGTERM
-    assert time.monotonic() - start < 10
+        assert process.wait(timeout=120) == 128 + signal.SIGTERM
     table = check_valid(root)
     assert any(masks_of(table, "case1_day0"))
     assert not any(masks_of(table, "case20_day0"))
