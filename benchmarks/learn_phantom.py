@@ -11,7 +11,7 @@ of the preset `baseline`, until all are. What belongs to neither is equal: netwo
 seen, seed, and no choosing: the end of the one epoch is scored. With ``--seeds`` the table holds means. What lies in
 the folder is not trained again.
 
-About 20 minutes on two idle cores whose CPU computes in bfloat16 (else give ``--precision fp32``).
+By estimate 15 minutes on two idle cores whose CPU computes in bfloat16 (else give ``--precision fp32``).
 """
 
 from __future__ import annotations
