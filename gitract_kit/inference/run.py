@@ -62,8 +62,8 @@ class PredictionRun:
     def _predict_all(self, index: pd.DataFrame, scans: ThreadPoolExecutor) -> None:
         names = index["scan"].nunique()
         saved = time.monotonic()
-        # one more for each further process: a late scan then leaves none idle whose rows come after it
-        in_flight = self.devices.slots + len(self.devices) - 1
+        # rows are taken in order: where a scan is overtaken, one more a process keeps all of them at work
+        in_flight = self.devices.slots + (len(self.devices) if self.devices.slots > 1 else 0)
         with tqdm(total=names, desc="predicting", unit="scan", disable=not self.progress) as bar:
             for future in overlap(self._jobs(index), scans, in_flight):
                 self._take(future)
