@@ -140,7 +140,7 @@ def test_the_inference_notebook_takes_folds_from_their_kernels(layout, phantom, 
     assert apart.submission.read_bytes() == (tmp_path / "together.csv").read_bytes()
 
 
-def test_the_training_notebook_goes_on_from_its_own_output(phantom, work, run, tmp_path):
+def test_the_training_notebook_goes_on_from_its_own_output(phantom, work, run, tmp_path, capfd):
     source, working = tmp_path / "input", tmp_path / "working"
     working.mkdir()
     mount(source / "competitions" / "uw-madison-gi-tract-image-segmentation", phantom.root)
@@ -174,6 +174,8 @@ def test_the_training_notebook_goes_on_from_its_own_output(phantom, work, run, t
     assert f"going on from {source}" in told
     assert "checkpoint_0002.pt" in told
     assert "fold 0 is trained: run/fold_0" in told
+    # the bar is drawn when it begins and ends, not at every step; in a test what is started writes past the notebook
+    assert 1 <= capfd.readouterr().err.count("fold 0 epoch 3: ") <= 3
     epochs = [
         line.split(",")[0] for line in (working / "run" / "fold_0" / "metrics.csv").read_text().splitlines()
     ]

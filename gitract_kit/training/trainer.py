@@ -214,7 +214,8 @@ class _Trainer:
             for self.batch, (images, masks) in enumerate(bar):
                 loss = self._step(images, masks)
                 total += loss
-                bar.set_postfix(loss=f"{loss:.3f}")
+                # drawn when the bar is due: where every line is kept, a log must not grow by one a step
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         return total / len(self.loader)
 
     def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:
