@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.lib import format as npy_format
 
 from gitract_kit.competition.rle import rle_decode_batch
 from gitract_kit.data.scans import Scan
@@ -41,6 +43,8 @@ __all__ = [
 PREDICTION = "prediction.json"
 """The file of a run folder that holds the settings chosen for it."""
 
+# numpy parses a header as Python, which threads of Python before 3.11.8 must not do at once (CPython gh-106905)
+_HEADER = threading.Lock()
 _TEXT_COLUMNS = ("id", "case", "scan", "path")
 _NUMBER_COLUMNS = ("slice", "height", "width", "spacing_x_mm", "spacing_y_mm")
 
@@ -251,9 +255,11 @@ def ensemble_part(
 def _load_npz(path: Path) -> np.ndarray:
     faults = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
     try:
-        # numpy leaves a file that it opened itself open where it turns out to be torn
-        with path.open("rb") as file:
-            return np.load(file, allow_pickle=False)["probabilities"]
+        with zipfile.ZipFile(path) as archive, archive.open("probabilities.npy") as member:
+            with _HEADER:
+                npy_format.read_magic(member)
+                shape, fortran, dtype = npy_format.read_array_header_1_0(member)
+            return np.frombuffer(member.read(), dtype).reshape(shape, order="F" if fortran else "C")
     except faults as error:
         raise DatasetError(
             f"{path}: cannot be read as held-out probabilities ({error}); train the fold again"

@@ -32,6 +32,16 @@ def test_run_says_which_folds_it_has_and_which_have_not_ended(tmp_path: Path):
     assert (run.folds, run.unfinished, run.organs) == ([0, 2], (1,), ORGANS)
 
 
+def test_probabilities_of_either_memory_order_come_back(tmp_path: Path):
+    run = load_oof(write_run(tmp_path / "run", sharp))
+    rows = run.index[run.index["scan"] == "case2_day0"]
+    path = run.folder / f"fold_{rows['fold'].iloc[0]}" / "oof" / "case2_day0.npz"
+    drawn = np.random.default_rng(0).integers(0, 256, run.probabilities(rows).shape, dtype=np.uint8)
+    for order in "CF":
+        np.savez_compressed(path, probabilities=np.asarray(drawn, order=order))
+        np.testing.assert_array_equal(run.probabilities(rows), drawn)
+
+
 def test_weighted_mean_is_that_of_the_probabilities():
     rng = np.random.default_rng(0)
     runs = [rng.integers(0, 256, (3, 2, 4, 5), dtype=np.uint8) for _ in range(3)]
