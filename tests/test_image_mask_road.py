@@ -13,10 +13,10 @@ from picture_folders import draw_picture, write_folder, write_picture
 
 import gitract_kit
 from gitract_kit.cli import main
-from gitract_kit.competition.layout import IMAGE_MASK, adapt_settings
+from gitract_kit.competition.layout import IMAGE_MASK
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.data.dataset import SliceDataset
-from gitract_kit.data.prepare import load_prepared, prepare
+from gitract_kit.data.prepare import adapt_settings, load_prepared, prepare
 from gitract_kit.errors import DatasetError, PredictionError
 from gitract_kit.settings import PredictionSettings, Settings, load_preset, override_settings, preset_names
 from gitract_kit.shipping.submit import predict_bundles

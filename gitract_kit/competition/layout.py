@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gitract_kit.errors import SettingsError
-from gitract_kit.settings import Settings
 from gitract_kit.strict import nearest
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "ORGANS",
     "UW_MADISON",
     "Layout",
-    "adapt_settings",
     "layout_of",
 ]
 
@@ -111,21 +109,3 @@ def layout_of(name: str, organs: Sequence[str], mask_values: Sequence[int]) -> L
     if name not in LAYOUTS:
         raise SettingsError(f"no layout is called {name!r}{nearest(name, LAYOUTS)}")
     return replace(LAYOUTS[name], organs=tuple(organs), mask_values=tuple(mask_values))
-
-
-def adapt_settings(settings: Settings, layout: Layout) -> Settings:
-    """Return ``settings`` with what the data decides and no recipe can.
-
-    That is the layout's name, organs and mask values; that classes share no pixel where a mask picture holds one value
-    a pixel; and that slices are scaled to fill the network's input where the spacing of their pixels is not known.
-    """
-    exclusive = settings.prediction.exclusive or bool(layout.mask_values)
-    geometry = settings.geometry if layout.spacing_known else replace(settings.geometry, spacing_mm=None)
-    return replace(
-        settings,
-        layout=layout.name,
-        organs=layout.organs,
-        mask_values=layout.mask_values,
-        geometry=geometry,
-        prediction=replace(settings.prediction, exclusive=exclusive),
-    )

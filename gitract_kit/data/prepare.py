@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +16,9 @@ from gitract_kit.data.folds import load_or_assign_folds
 from gitract_kit.data.scans import cache_scans
 from gitract_kit.errors import DatasetError
 from gitract_kit.files import atomic_path, write_text_atomic
+from gitract_kit.settings import Settings
 
-__all__ = ["Prepared", "load_prepared", "prepare"]
+__all__ = ["Prepared", "adapt_settings", "load_prepared", "prepare"]
 
 _INDEX, _FOLDS, _SCANS, _ABOUT = "index.csv", "folds.csv", "scans", "prepared.json"
 
@@ -93,6 +94,24 @@ def load_prepared(work: str | Path) -> Prepared:
     folds = load_or_assign_folds(index, work / _FOLDS, layout=layout)
     index["fold"] = index["case"].map(folds.set_index("case")["fold"]).astype(int)
     return Prepared(index, work / _SCANS, layout, about["fingerprint"])
+
+
+def adapt_settings(settings: Settings, layout: Layout) -> Settings:
+    """Return ``settings`` with what the data decides and no recipe can.
+
+    That is the layout's name, organs and mask values; that classes share no pixel where a mask picture holds one value
+    a pixel; and that slices are scaled to fill the network's input where the spacing of their pixels is not known.
+    """
+    exclusive = settings.prediction.exclusive or bool(layout.mask_values)
+    geometry = settings.geometry if layout.spacing_known else replace(settings.geometry, spacing_mm=None)
+    return replace(
+        settings,
+        layout=layout.name,
+        organs=layout.organs,
+        mask_values=layout.mask_values,
+        geometry=geometry,
+        prediction=replace(settings.prediction, exclusive=exclusive),
+    )
 
 
 def _fingerprint(index: pd.DataFrame, folds: pd.DataFrame) -> str:

@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from gitract_kit.competition.layout import adapt_settings
 from gitract_kit.data.dataset import SliceDataset
-from gitract_kit.data.prepare import Prepared, load_prepared
+from gitract_kit.data.prepare import Prepared, adapt_settings, load_prepared
 from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.errors import GitractError, SettingsError, TrainingError
 from gitract_kit.files import remove_leftovers

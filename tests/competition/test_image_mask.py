@@ -12,17 +12,10 @@ from picture_folders import SIZES, write_folder, write_picture
 
 from gitract_kit.competition.image_mask import build_picture_index, choose_classes, write_mask_pictures
 from gitract_kit.competition.index import build_index, choose_layout
-from gitract_kit.competition.layout import (
-    IMAGE_MASK,
-    INDEX_COLUMNS,
-    UW_MADISON,
-    adapt_settings,
-    layout_of,
-)
+from gitract_kit.competition.layout import IMAGE_MASK, INDEX_COLUMNS, UW_MADISON, layout_of
 from gitract_kit.competition.metric import competition_score
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.errors import DatasetError, SettingsError
-from gitract_kit.settings import Settings, override_settings, settings_from_dict, settings_to_dict
 
 
 def read(path: Path) -> np.ndarray:
@@ -228,18 +221,6 @@ def test_run_lengths_whose_organs_may_overlap_are_no_pictures(tmp_path):
     with pytest.raises(SettingsError, match="masks of the layout uw-madison are run lengths"):
         write_mask_pictures(tmp_path / "out", pd.DataFrame(), lambda _: [], UW_MADISON)
     assert not (tmp_path / "out").exists()
-
-
-def test_what_the_data_decides_stands_in_the_settings_and_comes_back(tmp_path):
-    layout = choose_classes(write_folder(tmp_path, values=(85, 170)), ["liver", "spleen"])
-    recipe = override_settings(Settings(), ["geometry.spacing_mm=1.5", "prediction.exclusive=false"])
-    settings = adapt_settings(recipe, layout)
-    assert settings.geometry.spacing_mm is None, "1.5 mm of pixels whose size nobody knows"
-    assert settings.prediction.exclusive
-    again = settings_from_dict(settings_to_dict(settings))
-    assert again == settings
-    assert layout_of(again.layout, again.organs, again.mask_values) == layout
-    assert adapt_settings(recipe, UW_MADISON) == recipe
 
 
 def test_a_layout_of_a_newer_kit_is_named():

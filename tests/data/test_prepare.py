@@ -3,10 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+from picture_folders import write_folder
 
-from gitract_kit.competition.layout import UW_MADISON
-from gitract_kit.data.prepare import load_prepared, prepare
+from gitract_kit.competition.image_mask import choose_classes
+from gitract_kit.competition.layout import UW_MADISON, layout_of
+from gitract_kit.data.prepare import adapt_settings, load_prepared, prepare
 from gitract_kit.errors import DatasetError
+from gitract_kit.settings import Settings, override_settings, settings_from_dict, settings_to_dict
 
 
 def test_preparing_leaves_an_index_with_folds_and_a_cache(phantom, work):
@@ -73,3 +76,15 @@ def test_a_cached_scan_is_the_decoded_one(phantom, work):
         *prepared.index[["height", "width"]].iloc[0],
     )
     assert volume.max() > 255
+
+
+def test_what_the_data_decides_stands_in_the_settings_and_comes_back(tmp_path):
+    layout = choose_classes(write_folder(tmp_path, values=(85, 170)), ["liver", "spleen"])
+    recipe = override_settings(Settings(), ["geometry.spacing_mm=1.5", "prediction.exclusive=false"])
+    settings = adapt_settings(recipe, layout)
+    assert settings.geometry.spacing_mm is None, "1.5 mm of pixels whose size nobody knows"
+    assert settings.prediction.exclusive
+    again = settings_from_dict(settings_to_dict(settings))
+    assert again == settings
+    assert layout_of(again.layout, again.organs, again.mask_values) == layout
+    assert adapt_settings(recipe, UW_MADISON) == recipe
