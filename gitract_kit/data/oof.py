@@ -214,7 +214,7 @@ def chosen_prediction(run: str | Path, own: PredictionSettings) -> PredictionSet
         chosen = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(chosen, dict):
             raise SettingsError(f"expected a JSON object, found a {type(chosen).__name__}")
-        return settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
+        return _change(own, chosen)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{path}: {error}; write it again with `gitract evaluate`, or delete it"
@@ -235,7 +235,7 @@ def ensemble_part(
         runs = [Path(one).resolve() for one in ensemble["runs"]]
         weights = [float(weight) for weight in ensemble["weights"]]
         chosen = ensemble.get("chosen", ensemble["own"])["prediction"]
-        prediction = settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
+        prediction = _change(own, chosen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path}: cannot be read as an ensemble ({type(error).__name__}: {error}); give the ensemble.json that "
@@ -250,6 +250,11 @@ def ensemble_part(
     if weight == 0:
         raise SettingsError(f"{path} gives {run} no weight: the ensemble is better without it; leave it out")
     return weight, prediction
+
+
+def _change(own: PredictionSettings, chosen: dict[str, Any]) -> PredictionSettings:
+    """``own`` with what ``chosen`` decides, read as strictly as any settings."""
+    return settings_from_dict({"prediction": {**dataclasses.asdict(own), **chosen}}).prediction
 
 
 def _load_npz(path: Path) -> np.ndarray:

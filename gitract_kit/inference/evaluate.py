@@ -84,11 +84,12 @@ def evaluate_runs(
     Several runs are scored one by one and as an ensemble of the folds that all have. Settings and weights are fitted
     by the ``leaderboard`` score, and kept only where scans that had no part in the choice gain by it: those of the
     fold left out, or of the case where there is one fold; so are limits of the gate, where such scans gain more with
-    them than by clean-up alone. Without ``search`` the runs' own settings are scored and
-    no prediction.json is written. ``gates`` are runs whose mean is the slice gate of all others, as the members of a
-    bundle of that role are; its limits are then searched with the rest, in place of those of the segmenters' gate to
-    themselves. ``workers`` scans are in memory at a time, one a core where None. ``progress`` may wrap the iterator of
-    scans (say, tqdm; called with ``total`` and ``desc``).
+    them than by clean-up alone. Without ``search`` the runs' own settings are scored and no prediction.json is written.
+
+    ``gates`` are runs whose mean is the slice gate of all others, as the members of a bundle of that role are; its
+    limits are then searched with the rest, in place of those of the segmenters' gate to themselves. ``workers`` scans
+    are in memory at a time, one a core where None. ``progress`` may wrap the iterator of scans (say, tqdm; called with
+    ``total`` and ``desc``).
 
     Runs of other data, folds or organs than the first, or a gate that lacks a run's fold, are a `SettingsError`,
     damaged ones a `DatasetError`.
@@ -174,6 +175,7 @@ class _Evaluator:
             return settings_by_field([grid[pick] for pick in picks], organs)
 
         rows, tables = zip(*self._each_scan(runs, index, work, "settings"), strict=True)
+        table, groups = np.stack(tables), _groups(index)
         start = [grid.index(one) for one in settings_of(own, organs)]
         own_gates = {grid[pick].gates for pick in start}
         searches = {
@@ -181,7 +183,7 @@ class _Evaluator:
             "clean-up and gate": range(len(grid)),
         }
         fits = {
-            name: judge(np.stack(tables), _groups(index), start, fit_settings(start, allowed))
+            name: judge(table, groups, start, fit_settings(start, allowed))
             for name, allowed in searches.items()
         }
         # the wider choice fits better by nature, and is taken where scans that had no part in it gain more
