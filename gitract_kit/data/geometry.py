@@ -53,9 +53,10 @@ class Geometry:
         if self.scaled == self.source:
             return np.ascontiguousarray(inner)
         planes = inner.reshape(-1, *self.scaled)
-        restored = np.empty((len(planes), *self.source), dtype=probabilities.dtype)
+        restored = np.empty((len(planes), *self.source), dtype=np.float32)
         for plane, out in zip(planes, restored, strict=True):
-            out[:] = self._resize(np.ascontiguousarray(plane, dtype=np.float32), self.source)
+            self._resize(np.ascontiguousarray(plane, dtype=np.float32), self.source, out)
+        restored = restored.astype(probabilities.dtype, copy=False)
         return restored.reshape(*probabilities.shape[:-2], *self.source)
 
     def _place(self, scaled: np.ndarray) -> np.ndarray:
@@ -66,11 +67,13 @@ class Geometry:
         placed[top : top + self.scaled[0], left : left + self.scaled[1]] = scaled
         return placed
 
-    def _resize(self, image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def _resize(
+        self, image: np.ndarray, shape: tuple[int, int], out: np.ndarray | None = None
+    ) -> np.ndarray:
         if image.shape == shape:
             return image
-        shrinks = shape[0] < image.shape[0]
-        return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
+        return cv2.resize(image, shape[::-1], dst=out, interpolation=way)
 
 
 def create_geometry(
