@@ -13,7 +13,7 @@ import pytest
 import gitract_kit
 
 PACKAGE = Path(gitract_kit.__file__).parent
-GROUND = {"errors", "settings", "strict", "files"}
+GROUND = {"errors", "settings", "training_settings", "strict", "files"}
 TABLES = {"numpy", "pandas", "scipy", "cv2"}
 NETWORKS = {"torch", "timm", "segmentation_models_pytorch", "safetensors"}
 
@@ -30,6 +30,7 @@ ROOMS = {
     "files": Room(),
     "strict": Room(),
     "settings": Room(packages={"yaml"}),
+    "training_settings": Room(),
     "competition": Room(packages=TABLES),
     "data": Room({"competition"}, TABLES | {"sklearn", "albumentations", "tqdm"}),
     "models": Room(packages=NETWORKS | {"numpy"}),
@@ -42,9 +43,10 @@ ROOMS = {
     "report": Room({"competition", "data"}, TABLES | {"matplotlib"}),
     # lazily, which test_package.py sees to
     "cli_kaggle": Room({"competition", "shipping"}),
+    "cli_results": Room({"competition", "shipping", "report"}, {"torch"}),
     "cli": Room(
-        {"cli_kaggle", "competition", "data", "models", "training", "inference", "shipping", "report"},
-        TABLES | NETWORKS | {"tqdm"},
+        {"cli_kaggle", "cli_results", "competition", "data", "training", "inference", "shipping"},
+        {"tqdm"},
     ),
     "__main__": Room({"cli"}),
     "__init__": Room(),

@@ -67,9 +67,7 @@ class Geometry:
         placed[top : top + self.scaled[0], left : left + self.scaled[1]] = scaled
         return placed
 
-    def _resize(
-        self, image: np.ndarray, shape: tuple[int, int], out: np.ndarray | None = None
-    ) -> np.ndarray:
+    def _resize(self, image: np.ndarray, shape: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
         if image.shape == shape:
             return image
         way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
