@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gitract_kit import __version__
-
 __all__ = ["add_result_verbs"]
 
 
@@ -187,24 +185,13 @@ def _in_a_line(values: dict) -> str:
 
 
 def _print_installation() -> None:
-    import platform
-    from importlib.metadata import version
-
     import torch
 
     from gitract_kit.settings import preset_names
+    from gitract_kit.versions import package_versions
 
-    print(f"gitract-kit {__version__}, Python {platform.python_version()}")
-    for name in (
-        "torch",
-        "timm",
-        "segmentation-models-pytorch",
-        "albumentations",
-        "numpy",
-        "pandas",
-        "scipy",
-    ):
-        print(f"  {name} {version(name)}")
+    for name, version in package_versions().items():
+        print(f"{name} {version}")
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     print(f"devices: cpu with {torch.get_num_threads()} threads" + "".join(f", {gpu}" for gpu in gpus))
     print(f"presets: {', '.join(preset_names())}")

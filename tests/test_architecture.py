@@ -13,7 +13,7 @@ import pytest
 import gitract_kit
 
 PACKAGE = Path(gitract_kit.__file__).parent
-GROUND = {"errors", "settings", "training_settings", "strict", "files"}
+GROUND = {"errors", "settings", "training_settings", "strict", "files", "versions"}
 TABLES = {"numpy", "pandas", "scipy", "cv2"}
 NETWORKS = {"torch", "timm", "segmentation_models_pytorch", "safetensors"}
 
@@ -29,6 +29,7 @@ ROOMS = {
     "errors": Room(),
     "files": Room(),
     "strict": Room(),
+    "versions": Room(),
     "settings": Room(packages={"yaml"}),
     "training_settings": Room(),
     "competition": Room(packages=TABLES),

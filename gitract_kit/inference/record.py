@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gitract_kit import __version__
 from gitract_kit.files import write_text_atomic
 from gitract_kit.inference.faults import Fault
+from gitract_kit.versions import package_versions
 
 __all__ = ["PredictionSummary", "ScanRecord", "write_record"]
 
 _FORMAT = 1
-_PACKAGES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -62,18 +59,5 @@ class PredictionSummary:
 def write_record(summary: PredictionSummary, about: Mapping[str, Any]) -> None:
     """Write ``summary``, ``about`` and the versions of what computed it to ``summary.record``."""
     done = asdict(summary) | {"output": str(summary.output)}
-    record = {"format": _FORMAT, **done, **about, "versions": _versions()}
+    record = {"format": _FORMAT, **done, **about, "versions": package_versions()}
     write_text_atomic(summary.record, json.dumps(record, indent=2) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    found = {name: _version(name) for name in _PACKAGES}
-    return {"gitract-kit": __version__, "python": platform.python_version(), **found}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except ModuleNotFoundError:
-        # another build of the same package (opencv-python), or none
-        return "unknown"

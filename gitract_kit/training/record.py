@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import torch
 from tqdm import tqdm
 
 from gitract_kit.files import write_text_atomic
+from gitract_kit.versions import package_versions
 
-__all__ = ["BEFORE_TRAINING", "RunLog", "describe_computing", "package_versions", "write_record"]
+__all__ = ["BEFORE_TRAINING", "RunLog", "describe_computing", "write_record"]
 
 _LOG, _RECORD = "train.log", "run.json"
 BEFORE_TRAINING = {_LOG, _RECORD}
 """The files that are in a run's folder before its first epoch is over."""
-_PACKAGES = ("gitract-kit", "torch", "timm", "segmentation-models-pytorch", "albumentations", "numpy")
 
 
 class RunLog:
@@ -81,11 +80,6 @@ def describe_computing(
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
     }
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a network's numbers come from."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _git_revision() -> str:

@@ -36,14 +36,9 @@ from gitract_kit.training.history import History
 from gitract_kit.training.loading import create_loader
 from gitract_kit.training.mixing import mix_batch
 from gitract_kit.training.processes import Processes, join_processes
-from gitract_kit.training.record import (
-    BEFORE_TRAINING,
-    RunLog,
-    describe_computing,
-    package_versions,
-    write_record,
-)
+from gitract_kit.training.record import BEFORE_TRAINING, RunLog, describe_computing, write_record
 from gitract_kit.training.validation import Validation, write_oof
+from gitract_kit.versions import package_versions
 
 __all__ = ["FoldResult", "train_fold"]
 
