@@ -51,6 +51,8 @@ class Patient(FixedMember):
 
     def _fail(self) -> None:
         scans = len(self.seen.read_text().splitlines())
+        if self.fault == "breaks" and scans > 1:
+            raise RuntimeError("CUDA error: an illegal memory access")
         if "raises" in self.fault and scans == 1:
             raise ScanError("slice_0002.png: torn")
         if "dies" in self.fault:
@@ -66,6 +68,22 @@ class Waiting(FixedMember):
     def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
         wait_until(lambda: not multiprocessing.active_children())
         return super().predict(scan, wanted)
+
+
+@dataclass
+class Broken(FixedMember):
+    """Answers like `Patient`, but in the process that was asked each scan fails; everywhere, that of one case does."""
+
+    case: str = ""
+
+    def predict(self, scan: Scan, wanted: np.ndarray | None = None) -> np.ndarray:
+        if not is_other() or scan.name.startswith(f"{self.case}_"):
+            raise RuntimeError(f"CUDA error in {scan.name}")
+        return super().predict(scan, wanted)
+
+
+def create_broken(case: str = "") -> Predictor:
+    return Predictor([Broken(case=case)], LENIENT)
 
 
 def create(seen: Path, fault: str = "") -> Predictor:

@@ -103,7 +103,7 @@ class Budget:
         self._begun: float | None = None
         self._in_flight = 0.0
         self._finished: list[tuple[float, float]] = []
-        self._rate = _FIRST_RATE
+        self._rate = _FIRST_RATE / devices
         self._level = 0
 
     @property

@@ -11,20 +11,24 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Protocol
 
 import pandas as pd
 
-from gitract_kit.errors import PredictionError
+from gitract_kit.errors import GitractError, PredictionError
 from gitract_kit.inference.budget import Level
 from gitract_kit.inference.pipeline import give_way
 
 __all__ = ["Devices", "ScanRows"]
 
 _CLOSE_S = 5.0
+_START_S = 120.0
+# scans that a device fails at and another one does not, before it is not asked any more
+_MOST_FAILURES = 2
 
 
 class ScanRows(NamedTuple):
@@ -61,9 +65,11 @@ class Devices:
         self._changed = threading.Condition()
         self._errors: list[Exception] = []
         self._room: dict[RowPredictor, int] = {here: slots}
+        self._failures: Counter[RowPredictor] = Counter()
         self._slots = slots
+        self._starting = len(elsewhere)
         self._processes = [
-            _Process(name, create, slots, self._is_ready, self._failed) for name, create in elsewhere
+            _Process(name, create, slots, self._is_ready, self._ended) for name, create in elsewhere
         ]
 
     def __len__(self) -> int:
@@ -82,47 +88,97 @@ class Devices:
             process.end()
 
     def predict_rows(self, slices: pd.DataFrame, level: Level) -> ScanRows:
-        """Return the rows of the scan of these index rows, from the device with most room; waits until one has any."""
-        while True:
-            device = self._take_room()
+        """Return the rows of the scan of these index rows, from the device with most room; waits until one has any.
+
+        An error that is not the kit's own may be the device's rather than the scan's, as when a GPU has broken:
+        another device, where there is one, tries the scan too. One that fails at two scans that another can
+        predict gets a third only where there is no other; both failures are among `take_errors`.
+        """
+        failures: dict[RowPredictor, str] = {}
+        device = self._take_room(failures)
+        while device is not None:
             try:
-                return device.predict_rows(slices, level)
+                rows = self._predict_on(device, slices, level)
             except _NeverSentError:
                 # it died while it had nothing to do with this scan
-                self._failed(device, None)
-            finally:
-                self._give_back(device)
+                self._drop(device)
+                device = self._take_room(failures)
+            except GitractError:
+                raise
+            except Exception as error:
+                failures[device] = f"{type(error).__name__}: {error}"
+                device = self._take_room(failures)
+                if device is None:
+                    raise
+            else:
+                self._hold_against(failures, slices)
+                return rows
+        raise PredictionError("; ".join(["no device is left for this scan", *failures.values()]))
 
-    def _take_room(self) -> RowPredictor:
+    def _predict_on(self, device: RowPredictor, slices: pd.DataFrame, level: Level) -> ScanRows:
+        try:
+            return device.predict_rows(slices, level)
+        finally:
+            with self._changed:
+                # one that died has no room any more
+                if device in self._room:
+                    self._room[device] += 1
+                self._changed.notify_all()
+
+    def _take_room(self, failed: Collection[RowPredictor]) -> RowPredictor | None:
+        """The device to try next, once it has room; None where all that there are have ``failed``."""
         with self._changed:
-            self._changed.wait_for(lambda: max(self._room.values()) > 0)
-            device = max(self._room, key=self._room.__getitem__)
+            if not self._able(failed):
+                # one that never starts must not hold up the run
+                self._changed.wait_for(lambda: self._able(failed) or not self._starting, _START_S)
+            self._changed.wait_for(lambda: self._with_room(failed) or not self._able(failed))
+            free = self._with_room(failed)
+            if not free:
+                return None
+            device = max(free, key=self._room.__getitem__)
             self._room[device] -= 1
         return device
 
-    def _give_back(self, device: RowPredictor) -> None:
+    def _able(self, failed: Collection[RowPredictor]) -> list[RowPredictor]:
+        others = [device for device in self._room if device not in failed]
+        return [device for device in others if self._failures[device] < _MOST_FAILURES] or others
+
+    def _with_room(self, failed: Collection[RowPredictor]) -> list[RowPredictor]:
+        return [device for device in self._able(failed) if self._room[device] > 0]
+
+    def _hold_against(self, failures: Mapping[RowPredictor, str], slices: pd.DataFrame) -> None:
+        """Note which devices failed at a scan that another one has predicted."""
         with self._changed:
-            # one that died has no room any more
-            if device in self._room:
-                self._room[device] += 1
-            self._changed.notify_all()
+            for device, error in failures.items():
+                self._failures[device] += 1
+                name = device.name if isinstance(device, _Process) else "the first device"
+                text = f"{name} failed at {slices.iloc[0]['scan']}, which another device then predicted ({error})"
+                if self._failures[device] == _MOST_FAILURES:
+                    text += "; it gets no more scans while there is another"
+                self._errors.append(PredictionError(text))
 
     def take_errors(self) -> list[Exception]:
-        """Return, once, why processes never began; no scan was lost to them."""
+        """Return, once, what went wrong with devices rather than with scans; no scan was lost to it."""
         with self._changed:
             errors, self._errors = self._errors, []
         return errors
 
     def _is_ready(self, process: _Process) -> None:
         with self._changed:
+            self._starting -= 1
             self._room[process] = self._slots
             self._changed.notify_all()
 
-    def _failed(self, process: RowPredictor, error: Exception | None) -> None:
+    def _ended(self, process: _Process, error: Exception | None, *, begun: bool) -> None:
         with self._changed:
-            self._room.pop(process, None)
+            self._starting -= not begun
             if error is not None:
                 self._errors.append(error)
+        self._drop(process)
+
+    def _drop(self, device: RowPredictor) -> None:
+        with self._changed:
+            self._room.pop(device, None)
             self._changed.notify_all()
 
 
@@ -139,10 +195,10 @@ class _Process:
         create: Callable[[], RowPredictor],
         slots: int,
         ready: Callable[[_Process], None],
-        failed: Callable[[_Process, Exception | None], None],
+        ended: Callable[..., None],
     ) -> None:
-        self._name = name
-        self._ready, self._failed = ready, failed
+        self.name = name
+        self._ready, self._ended = ready, ended
         self._answers: dict[int, Future[ScanRows]] = {}
         self._tickets = itertools.count()
         self._sending = threading.Lock()
@@ -187,7 +243,8 @@ class _Process:
                 self._take(ticket, rows, answer_error)
         except (EOFError, OSError):
             error = self._death()
-        self._failed(self, None if begun else error)
+        # where it held scans, they tell of it
+        self._ended(self, None if self._answers else error, begun=begun)
         for ticket in list(self._answers):
             self._take(ticket, None, error)
 
@@ -201,7 +258,7 @@ class _Process:
     def _death(self) -> PredictionError:
         self._process.join(_CLOSE_S)
         return PredictionError(
-            f"the process of {self._name} died with exit code {self._process.exitcode}; what it said is above: "
+            f"the process of {self.name} died with exit code {self._process.exitcode}; what it said is above: "
             "out of memory is the likeliest, so look at both memories, or predict on one device"
         )
 
@@ -221,7 +278,8 @@ def _serve(connection: Connection, create: Callable[[], RowPredictor], slots: in
         try:
             message = (ticket, predictor.predict_rows(slices, level), None)
         except Exception as error:
-            message = (ticket, None, _portable(error))
+            # what its traceback holds, a scan in a GPU's memory among it, must not outlive the answer
+            message = (ticket, None, _portable(error.with_traceback(None)))
         with sending:
             connection.send(message)
 
@@ -240,5 +298,6 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return PredictionError(f"{type(error).__name__}: {error}")
+        kind = PredictionError if isinstance(error, GitractError) else RuntimeError
+        return kind(f"{type(error).__name__}: {error}")
     return error

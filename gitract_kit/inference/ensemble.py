@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from gitract_kit.data.scans import Scan
-from gitract_kit.errors import SettingsError
+from gitract_kit.errors import PredictionError, SettingsError
 from gitract_kit.inference.member import Member, NetworkMember, predict_together
 
 __all__ = ["Ensemble"]
@@ -50,6 +50,12 @@ class Ensemble:
             raise SettingsError(
                 f"member {part[0].name} gave {probabilities.shape} for {scan.name}, expected {self._shape(scan)} "
                 "(z, organ, y, x): a member answers at the scan's own size"
+            )
+        # a threshold would take it for "no organ", and the score would be lost without a word
+        if not np.isfinite(probabilities.sum(dtype=np.float32)):
+            raise PredictionError(
+                f"{', '.join(member.name for member in part)} gave no number (NaN or infinite) as a probability of "
+                f"{scan.name}: its weights are damaged, or its training went astray; leave it out, or train it again"
             )
         return probabilities
 

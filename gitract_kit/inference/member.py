@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import warnings
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
@@ -103,6 +104,12 @@ class NetworkMember:
         plain.tta, plain.passes = "none", 1
         return plain
 
+    def in_float32(self) -> NetworkMember:
+        """Return this member computing in float32; the network is shared."""
+        exact = copy.copy(self)
+        exact.precision = "fp32"
+        return exact
+
     @property
     def sees(self) -> Hashable:
         """What its inputs are made by and where they go: members of equal ``sees`` can share them."""
@@ -137,31 +144,57 @@ def predict_together(
     slices = np.arange(len(inputs)) if wanted is None else np.flatnonzero(wanted)
     if not len(slices):
         return probabilities
-    planes = torch.from_numpy(inputs.planes()).to(members[0].device)
-    windows = torch.from_numpy(inputs.positions)
+    planes = _to_device(torch.from_numpy(inputs.planes()), members[0].device)
+    windows = torch.from_numpy(inputs.positions[slices])
     with _TURN:
-        for batch, on_grid in _forward_passes(members, planes, windows, torch.from_numpy(slices)):
-            for position, plane in zip(batch.tolist(), on_grid, strict=True):
+        for batch, on_grid in _forward_passes(members, planes, windows, slices):
+            for position, plane in zip(batch, on_grid, strict=True):
                 probabilities[position] = inputs.geometry.inverse(plane)
     return probabilities
 
 
+def _to_device(planes: torch.Tensor, device: torch.device) -> torch.Tensor:
+    try:
+        return planes.to(device)
+    except torch.OutOfMemoryError:
+        # the windows of a batch may still fit
+        return planes
+
+
 def _forward_passes(
-    members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor, slices: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+    members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor, slices: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Positions of some of ``slices``, and their probabilities (b, organ, H, W) float32, in order.
 
-    The networks are one batch ahead of the caller, in whose thread the next one is made ready.
+    ``windows`` (len(slices), w) are the planes that each one's window is made of. The networks are one batch ahead of
+    the caller.
     """
-    batches = slices.split(min(member.batch_size for member in members))
+    size = min(member.batch_size for member in members)
+    starts = range(0, len(slices), size)
+    jobs = (partial(_forward, members, planes, windows[start : start + size]) for start in starts)
+    for start, future in zip(starts, overlap(jobs, _network_thread(), in_flight=2), strict=True):
+        batch = slice(start, start + size)
+        on_grid = future.result().cpu().numpy()
+        if not np.isfinite(on_grid.sum()) and _in_half_precision(members):
+            on_grid = _forward_in_float32(members, planes, windows[batch])
+        yield slices[batch], on_grid
 
-    def jobs() -> Iterator[Callable[[], torch.Tensor]]:
-        for batch in batches:
-            images = planes[windows[batch].to(planes.device)]
-            yield partial(_forward, members, images.contiguous(memory_format=torch.channels_last))
 
-    for batch, future in zip(batches, overlap(jobs(), _network_thread(), in_flight=2), strict=True):
-        yield batch, future.result().cpu().numpy()
+def _in_half_precision(members: Sequence[NetworkMember]) -> bool:
+    return any(select_precision(member.device, member.precision) is not None for member in members)
+
+
+def _forward_in_float32(
+    members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor
+) -> np.ndarray:
+    warnings.warn(
+        f"{', '.join(member.name for member in members)}: a number was too large for half precision; the batch is "
+        "computed again in float32. Where that is often, prediction.precision=fp32 saves the first try",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    exact = [member.in_float32() for member in members]
+    return _network_thread().submit(_forward, exact, planes, windows).result().cpu().numpy()
 
 
 @functools.cache
@@ -174,13 +207,14 @@ def _network_thread() -> ThreadPoolExecutor:
 
 
 @torch.inference_mode()
-def _forward(members: Sequence[NetworkMember], windows: torch.Tensor) -> torch.Tensor:
-    """Weighted mean of ``members`` for ``windows`` (b, slices, H, W): (b, organ, H, W) float32."""
+def _forward(members: Sequence[NetworkMember], planes: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of ``members`` for ``windows`` (b, w) of ``planes`` (z, H, W): (b, organ, H, W) float32."""
     parts = []
     while len(windows):
         batch = windows[: min(member.batch_size for member in members)]
         try:
-            parts.append(_average(members, batch))
+            images = planes[batch.to(planes.device)].to(members[0].device)
+            parts.append(_average(members, images.contiguous(memory_format=torch.channels_last)))
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise

@@ -16,7 +16,7 @@ from gitract_kit.competition.layout import UW_MADISON, Layout
 from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.data.postprocess import CleanUp
 from gitract_kit.data.scans import Scan, decode_scan, iterate_scans
-from gitract_kit.errors import GitractError, PredictionError, SettingsError
+from gitract_kit.errors import PredictionError, SettingsError
 from gitract_kit.inference.budget import Budget, Level, plan_levels, time_members
 from gitract_kit.inference.devices import Devices, ScanRows
 from gitract_kit.inference.ensemble import Ensemble
@@ -109,7 +109,7 @@ class Predictor:
             require_mask_pictures(self._layout)
         faults = FaultLog(tolerant=in_rerun() if rerun is None else rerun)
         with sigterm_as_exit():
-            rows = start_submission(root, output, self._layout, split=split, sample=sample)
+            rows = start_submission(root, output, self._layout, split=split, sample=sample, faults=faults)
             split, index = find_slices(
                 root, split, self._settings, self._layout, faults, rows_wanted=len(rows) > 0
             )
@@ -136,7 +136,18 @@ class Predictor:
             tuple(faults.faults),
             faults.tolerant,
         )
-        write_record(summary, self._about(levels, budget_s))
+        try:
+            write_record(summary, self._about(levels, budget_s))
+        except OSError as error:
+            # last, and of no use to the score: the rerun's submission must not be lost to it
+            faults.note(
+                PredictionError(
+                    f"{summary.record} could not be written ({error.strerror}), but the submission is whole: make room "
+                    "on the disk, and predict again for the record"
+                ),
+                lost=False,
+            )
+            summary = dataclasses.replace(summary, faults=tuple(faults.faults))
         faults.check_share(len({*index["scan"], *faults.lost_scans}), self._settings.max_failed_share)
         return summary
 
@@ -174,8 +185,8 @@ class Predictor:
         for _, slices in iterate_scans(index):
             try:
                 return time_members(self._members, decode_scan(slices.head(4)), self._clock)
-            except GitractError:
-                # its turn comes, and with it the fault is told
+            except Exception:
+                # whatever it is, its scan's turn comes, and with it the fault is told and counted
                 continue
         return [0.0] * len(self._members)
 

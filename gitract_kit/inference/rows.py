@@ -10,6 +10,8 @@ import pandas as pd
 
 from gitract_kit.competition.layout import UW_MADISON, Layout
 from gitract_kit.competition.submission import Sizes, read_submission, write_submission
+from gitract_kit.errors import SubmissionError
+from gitract_kit.inference.faults import FaultLog
 
 __all__ = ["SubmissionRows", "start_submission"]
 
@@ -61,17 +63,28 @@ def start_submission(
     *,
     split: str = "test",
     sample: str | Path | None = None,
+    faults: FaultLog | None = None,
 ) -> SubmissionRows:
     """Write the submission that holds nothing yet, every row of the sample empty, and return its rows.
 
     The sample is ``sample``, else for the test split the ``layout``'s own in ``root``; without one it is the header
     alone. Call it before anything that can fail, such as loading weights: whatever happens then, ``output`` is a
-    file that Kaggle takes. A sample that is not one is a `SubmissionError`.
+    file that Kaggle takes. A sample that is not one is a `SubmissionError`; one of no bytes says nothing, and where
+    ``faults`` bear it the run goes on as without any.
     """
     if sample is None and split == "test" and layout.sample and (Path(root) / layout.sample).is_file():
         sample = Path(root) / layout.sample
+    if faults is not None and sample is not None and _is_blank(sample):
+        error = SubmissionError(f"{sample} holds nothing, not even id,class,predicted; fetch it again")
+        faults.note(error, lost=False)
+        sample = None
     rows = SubmissionRows.of_slices([], layout)
     if sample is not None:
         rows = SubmissionRows(read_submission(sample, layout), layout)
     rows.write(output)
     return rows
+
+
+def _is_blank(path: str | Path) -> bool:
+    path = Path(path)
+    return path.is_file() and path.stat().st_size == 0

@@ -88,15 +88,13 @@ class PredictionRun:
     def _predict(self, name: str, slices: pd.DataFrame, level: Level | None) -> _Outcome:
         """Runs in a thread of its own; an error is part of the outcome, so that its scan is known."""
         start = time.monotonic()
-        outcome = _Outcome(name, len(slices), level)
         if level is None:
-            return outcome
+            return _Outcome(name, len(slices), level)
         try:
-            outcome.rows = self.devices.predict_rows(slices, level)
+            rows = self.devices.predict_rows(slices, level)
         except Exception as error:
-            outcome.error = error
-        outcome.seconds = time.monotonic() - start
-        return outcome
+            return _Outcome(name, len(slices), level, error=error, seconds=time.monotonic() - start)
+        return _Outcome(name, len(slices), level, rows, seconds=time.monotonic() - start)
 
     def _take(self, future) -> None:
         outcome: _Outcome = future.result()
@@ -108,11 +106,13 @@ class PredictionRun:
         for organ, rles in zip(self.organs, outcome.rows.rles, strict=False):
             self.rows.fill(outcome.rows.ids, organ, rles)
         self.records.append(outcome.record())
+        # its traceback holds the frames it passed, this outcome among them, and with them a scan's arrays
+        outcome.error = None
 
     def _note_lost_devices(self) -> None:
         for error in self.devices.take_errors():
             self.faults.note(error, lost=False)
-            self._say(f"a device is left out: {error}")
+            self._say(f"a device failed: {error}")
 
     def _save_part(self) -> None:
         try:

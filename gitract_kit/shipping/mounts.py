@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gitract_kit.errors import DatasetError
+from gitract_kit.errors import DatasetError, PushError
+from gitract_kit.shipping.kaggle_metadata import read_metadata
 
 __all__ = ["MOUNT_LAYOUTS", "Materials", "build_input_tree", "read_kernel_metadata"]
 
@@ -56,13 +56,9 @@ def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
     """Return ``kernel-metadata.json`` of ``kernel``; a `DatasetError` where it is missing or no JSON object."""
     path = kernel / "kernel-metadata.json"
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(
-            f"{kernel} holds no kernel-metadata.json; give a kernel's folder, say kernels/inference"
-        ) from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON ({error}); mend it") from error
+        metadata = read_metadata(kernel, path.name)
+    except PushError as error:
+        raise DatasetError(str(error)) from error
     for key in ("code_file", "competition_sources"):
         if not metadata.get(key):
             raise DatasetError(f"{path} has no {key}; the rehearsal mounts what it lists")

@@ -12,6 +12,7 @@ import torch
 
 from gitract_kit.competition.layout import Layout
 from gitract_kit.errors import BundleError, SettingsError
+from gitract_kit.inference.faults import FaultLog, in_rerun
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 from gitract_kit.inference.rows import start_submission
 from gitract_kit.settings import PredictionSettings
@@ -53,13 +54,15 @@ def predict_bundles(
 
 def _start(bundles: Sequence[str | Path], root: str | Path, output: str | Path, split: str) -> Layout:
     """Write the submission that holds nothing yet, and return the layout that all ``bundles`` share."""
+    # what is to be told of it is told by the prediction itself, which starts in the same way
+    faults = FaultLog(tolerant=in_rerun())
     try:
         layouts = [read_layout(folder) for folder in bundles]
     except BundleError:
         # of bundles that say nothing, the competition's own rows are the ones that Kaggle takes
-        start_submission(root, output, split=split)
+        start_submission(root, output, split=split, faults=faults)
         raise
-    start_submission(root, output, layouts[0], split=split)
+    start_submission(root, output, layouts[0], split=split, faults=faults)
     for folder, layout in zip(bundles, layouts, strict=True):
         if layout != layouts[0]:
             raise BundleError(

@@ -191,8 +191,8 @@ def test_failed_scans_teach_nothing():
 def test_of_several_devices_one_may_finish_late():
     clock = FakeClock()
     levels = [Level("full", (0,), True, cost_s=1.0)]
-    # 100 slices are 150 s at the first guess; on one of two devices two scans of 100 may be left to the end
-    for devices, enough in [(1, 165), (2, 485)]:
+    # 100 slices are 150 s at the first guess, on two devices 75; on one of those two scans may be left to the end
+    for devices, enough in [(1, 165), (2, 242)]:
         for budget_s, fits in [(enough, True), (enough - 10, False)]:
             budget = Budget(budget_s, levels, clock, clock.now, devices)
             assert (budget.choose(100, 100) is not None) is fits

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from other_processes import LENIENT, Patient, Waiting, create, create_none, wait_until
+from other_processes import LENIENT, Broken, Patient, Waiting, create, create_broken, create_none, wait_until
 
 from gitract_kit.competition.submission import check_submission, read_submission
 from gitract_kit.errors import PredictionError
+from gitract_kit.inference.devices import Devices
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 
 SCANS = {f"case{number}_day0": (40, 48) for number in range(1, 11)}
@@ -66,7 +67,7 @@ def test_process_that_dies_stops_the_run(make_root):
 def test_faults_of_another_process_cost_the_rerun_the_scans_it_had(make_root):
     root = make_root(SCANS)
     summary = predict(root, of_two(root, "raises, then dies"), rerun=True)
-    lost = {fault.scan: fault.error for fault in summary.faults}
+    lost = {fault.scan: fault.error for fault in summary.faults if fault.lost}
     assert set(scans_of_the_other(root)) <= set(lost) == scans_without_masks(root)
     assert list(lost.values()).count("ScanError") == 1
     assert 1 <= list(lost.values()).count("PredictionError") <= 2
@@ -81,6 +82,58 @@ def test_device_that_cannot_be_used_costs_no_scan(make_root):
     assert [(fault.scan, fault.error, fault.lost) for fault in summary.faults] == [("", "BundleError", False)]
     assert "its sha256 is another" in summary.faults[0].message
     assert not scans_without_masks(root)
+
+
+def test_broken_device_costs_no_scan_while_another_is_sound(make_root):
+    root = make_root(SCANS)
+    predictor = Predictor([Broken()], LENIENT, elsewhere=[("cuda:1", create_broken)])
+    summary = predict(root, predictor, rerun=True)
+    assert not scans_without_masks(root)
+    assert {(fault.error, fault.lost) for fault in summary.faults} == {("PredictionError", False)}
+    messages = [fault.message for fault in summary.faults]
+    told = "the first device failed at case1_day0, which another device then predicted (RuntimeError: CUDA"
+    assert any(told in message for message in messages)
+    # two, and what was begun before the second one was done elsewhere
+    assert 2 <= len(messages) <= 6
+    assert ["no more scans while there is another" in message for message in messages].count(True) == 1
+
+
+def test_other_device_that_breaks_costs_no_scan(make_root):
+    root = make_root(SCANS)
+    summary = predict(root, of_two(root, "breaks"), rerun=True)
+    assert not scans_without_masks(root)
+    assert {fault.lost for fault in summary.faults} == {False}
+    assert all(fault.message.startswith("cuda:1 failed at case") for fault in summary.faults)
+    assert len(scans_of_the_other(root)) < len(SCANS)
+
+
+def test_broken_device_stops_a_run_that_is_watched(make_root):
+    root = make_root(SCANS)
+    predictor = Predictor([Broken()], LENIENT, elsewhere=[("cuda:1", create_broken)])
+    with pytest.raises(PredictionError, match=r"the first device failed at case\d_day0"):
+        predict(root, predictor)
+
+
+def test_scan_that_no_device_can_predict_is_held_against_none(make_root):
+    root = make_root(SCANS)
+    poisoned = Predictor(
+        [Broken(case="case3")], LENIENT, elsewhere=[("cuda:1", partial(create_broken, "case3"))]
+    )
+    summary = predict(root, poisoned, rerun=True)
+    assert [(fault.scan, fault.error) for fault in summary.faults if fault.lost] == [
+        ("case3_day0", "RuntimeError")
+    ]
+    assert scans_without_masks(root) == {"case3_day0"}
+
+
+def test_process_that_dies_while_it_has_no_scan_is_told_of():
+    devices = Devices(create_broken(), [("cuda:1", create_broken)])
+    with devices:
+        wait_until(lambda: len(devices._room) == 2)
+        multiprocessing.active_children()[0].kill()
+        wait_until(lambda: len(devices._room) == 1)
+        (error,) = devices.take_errors()
+    assert "the process of cuda:1 died with exit code -9" in str(error)
 
 
 def test_one_scan_needs_no_other_process(make_root):

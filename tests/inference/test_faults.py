@@ -6,13 +6,16 @@ Outside the rerun a fault stops the run and names the file; in the rerun the row
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -34,7 +37,8 @@ from blob_scans import (
 from gitract_kit.competition.layout import ORGANS
 from gitract_kit.competition.rle import rle_decode
 from gitract_kit.competition.submission import check_submission, read_submission
-from gitract_kit.errors import DatasetError, GitractError, PredictionError, ScanError
+from gitract_kit.errors import DatasetError, GitractError, PredictionError, ScanError, SubmissionError
+from gitract_kit.inference import member, record
 from gitract_kit.inference.member import NetworkMember
 from gitract_kit.inference.predictor import PredictionSummary, Predictor
 from gitract_kit.settings import PredictionSettings
@@ -302,6 +306,17 @@ def test_empty_test_folder_of_a_saved_notebook(tmp_path, there):
     assert check_valid(root).empty
 
 
+def test_sample_of_no_bytes(make_root):
+    root = make_root(SCANS)
+    (root / "sample_submission.csv").write_bytes(b"")
+    with pytest.raises(SubmissionError, match=r"sample_submission.csv holds nothing"):
+        predict(root, rerun=False)
+    summary = predict(root, rerun=True)
+    assert [(fault.error, fault.lost) for fault in summary.faults] == [("SubmissionError", False)]
+    table = read_submission(root.parent / "submission.csv")
+    assert (len(table), sum(map(bool, table.predicted))) == (24, 18)
+
+
 def test_sample_without_rows(make_root):
     root = make_root(SCANS)
     write_sample(root, [])
@@ -368,27 +383,138 @@ def test_out_of_memory_on_the_gpu(make_root):
     assert network.calls > 8
 
 
-def test_network_that_fails_on_one_scan(make_root):
+class NoRoomForWindows(torch.Tensor):
+    """Planes of a scan of which no three windows fit into a GPU's memory at once."""
+
+    def __getitem__(self, positions):
+        if len(positions) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().__getitem__(positions).as_subclass(torch.Tensor)
+
+
+def test_out_of_memory_before_the_network(make_root, monkeypatch):
     root = make_root(SCANS)
+    monkeypatch.setattr(member, "_to_device", lambda planes, device: planes.as_subclass(NoRoomForWindows))
+    assert predict(root, rerun=False).faults == ()
+    assert sum(map(bool, check_valid(root).predicted)) == 18
 
-    class Fails(FixedMember):
-        def predict(self, scan, wanted=None):
-            if scan.name == FAULTY:
-                raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
-            return super().predict(scan, wanted)
 
-    predictor = Predictor([Fails()], LENIENT)
+def test_planes_that_do_not_fit_the_gpu_stay_outside(make_root):
+    class Full(torch.Tensor):
+        def to(self, *_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    planes = torch.zeros(2, 4, 4).as_subclass(Full)
+    assert member._to_device(planes, torch.device("cpu")) is planes
+
+
+class Overflows(torch.nn.Module):
+    """See-through in float32, where two large maps cancel; in float16 both are infinite, and inf - inf is NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enlarge = torch.nn.Conv2d(1, 2, 1, bias=False)
+        self.subtract = torch.nn.Conv2d(2, 3, 1)
+        with torch.no_grad():
+            self.enlarge.weight[:] = torch.tensor([90_000.0, 90_040.0])[:, None, None, None]
+            self.subtract.weight[:] = torch.tensor([-0.5, 0.5])[:, None, None]
+            self.subtract.bias.fill_(-10)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        return self.subtract(self.enlarge(windows[:, windows.shape[1] // 2, None]))
+
+
+def test_float16_that_overflows_is_computed_again(make_root):
+    root = make_root(SCANS)
+    settings = see_through_settings(prediction=replace(PLAIN, precision="fp16"))
+    network = NetworkMember(Overflows(), settings, batch_size=4)
+    with pytest.warns(RuntimeWarning, match="too large for half precision"):
+        summary = Predictor([network], PLAIN).predict(
+            root, root.parent / "submission.csv", rerun=False, progress=False
+        )
+    assert summary.faults == ()
+    table = check_valid(root)
+    predict(root, rerun=False)
+    pd.testing.assert_frame_equal(table, check_valid(root))
+
+
+@pytest.mark.parametrize("network", [False, True], ids=["any member", "a network"])
+def test_probabilities_that_are_no_numbers(make_root, network):
+    class Damaged(SeeThrough):
+        def forward(self, windows):
+            return super().forward(windows) * torch.nan
+
+    damaged = NetworkMember(Damaged(), see_through_settings(), tta="none", name="damaged")
+    members = [see_through(), damaged if network else FixedMember((0.9, float("nan"), 0.6), name="damaged")]
+    root = make_root(SCANS)
+    output = root.parent / "submission.csv"
+    with pytest.raises(PredictionError, match=r"damaged gave no number \(NaN or infinite\)"):
+        Predictor(members, LENIENT).predict(root, output, rerun=False, progress=False)
+    with pytest.raises(PredictionError, match="2 of 2 scans failed"):
+        Predictor(members, LENIENT).predict(root, output, rerun=True, progress=False)
+    assert not any(check_valid(root).predicted)
+
+
+def test_record_that_cannot_be_written_does_not_cost_the_rerun_its_submission(make_root, monkeypatch):
+    def no_room(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(record, "write_text_atomic", no_room)
+    root = make_root(SCANS)
+    with pytest.raises(PredictionError, match=r"run.json could not be written .* the submission is whole"):
+        predict(root, rerun=False)
+    assert sum(map(bool, check_valid(root).predicted)) == 18
+    summary = predict(root, rerun=True)
+    assert [(fault.scan, fault.lost) for fault in summary.faults] == [("", False)]
+    assert sum(map(bool, check_valid(root).predicted)) == 18
+
+
+class Activations:
+    """What a forward pass holds on to."""
+
+
+@dataclass
+class Fails(FixedMember):
+    """A member that raises at one scan."""
+
+    faulty: str = FAULTY
+    alive: weakref.WeakSet = field(default_factory=weakref.WeakSet)
+
+    def predict(self, scan, wanted=None):
+        if scan.name == self.faulty:
+            activations = Activations()
+            self.alive.add(activations)
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+        return super().predict(scan, wanted)
+
+
+# a budget tries the members on the first scan that can be read, before any is predicted
+@pytest.mark.parametrize(("faulty", "budget_s"), [(FAULTY, None), ("case7_day3", 3600)])
+def test_network_that_fails_on_one_scan(make_root, faulty, budget_s):
+    root = make_root(SCANS)
+    predictor = Predictor([Fails(faulty=faulty)], LENIENT)
+    options = {"budget_s": budget_s, "progress": False}
     output = root.parent / "submission.csv"
     with pytest.raises(RuntimeError, match="cuDNN"):
-        predictor.predict(root, output, rerun=False, progress=False)
-    summary = predictor.predict(root, output, rerun=True, progress=False)
+        predictor.predict(root, output, rerun=False, **options)
+    summary = predictor.predict(root, output, rerun=True, **options)
     table = check_valid(root)
-    assert not any(masks_of(table, FAULTY))
-    assert any(masks_of(table, "case7_day3"))
-    assert [(record.scan, record.done) for record in summary.scans] == [
-        ("case7_day3", "full"),
-        (FAULTY, "empty rows: failed"),
-    ]
+    assert {scan: any(masks_of(table, scan)) for scan in SCANS} == {scan: scan != faulty for scan in SCANS}
+    assert {record.scan: record.done for record in summary.scans} == {
+        scan: "empty rows: failed" if scan == faulty else "full" for scan in SCANS
+    }
+
+
+def test_failed_scan_leaves_nothing_in_memory(make_root):
+    root = make_root(SCANS)
+    fails = Fails()
+    gc.collect()
+    gc.disable()
+    try:
+        Predictor([fails], LENIENT).predict(root, root.parent / "submission.csv", rerun=True, progress=False)
+        assert not fails.alive
+    finally:
+        gc.enable()
 
 
 def make_many(make_root: Callable[..., Path], torn: int) -> Path:

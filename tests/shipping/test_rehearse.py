@@ -261,7 +261,10 @@ def test_a_folder_without_a_test_set_is_refused(weights, make_kernel, tmp_path):
 
 def test_a_kernel_without_metadata_is_refused(phantom, weights, tmp_path):
     (tmp_path / "kernel").mkdir()
-    with pytest.raises(DatasetError, match=r"holds no kernel-metadata.json; give a kernel's folder"):
+    with pytest.raises(DatasetError, match=r"give the folder that holds kernel-metadata.json"):
+        rehearse(phantom.root, weights, tmp_path / "kernel", tmp_path / "out")
+    (tmp_path / "kernel" / "kernel-metadata.json").write_text("[]")
+    with pytest.raises(DatasetError, match=r"holds a list, expected a JSON object"):
         rehearse(phantom.root, weights, tmp_path / "kernel", tmp_path / "out")
 
 
