@@ -19,6 +19,7 @@ from gitract_kit.strict import nearest, read_dataclass, require, to_plain
 from gitract_kit.training_settings import AugmentationSettings, TrainingSettings
 
 __all__ = [
+    "TTA_NAMES",
     "AugmentationSettings",
     "GeometrySettings",
     "IntensitySettings",
@@ -33,6 +34,10 @@ __all__ = [
     "settings_from_dict",
     "settings_to_dict",
 ]
+
+
+TTA_NAMES = ("none", "hflip", "flips", "scales")
+"""Test-time augmentations; what each one looks at is :mod:`gitract_kit.inference.tta`'s."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class PredictionSettings:
     """What turns probabilities into masks; a bundle carries it."""
 
     tta: str = "hflip"
-    """Test-time augmentation by name."""
+    """Test-time augmentation by name: ``none``, ``hflip``, ``flips`` or ``scales``."""
     batch_size: int = 16
     """Slices a forward pass."""
     precision: str = "auto"
@@ -163,6 +168,7 @@ class PredictionSettings:
     """Share of scans that may fail in the hidden rerun, their rows left empty; more of them fail the run."""
 
     def __post_init__(self) -> None:
+        require(self.tta in TTA_NAMES, "prediction.tta", self.tta, f"one of {', '.join(TTA_NAMES)}")
         require(self.batch_size >= 1, "prediction.batch_size", self.batch_size, "1 or more")
         for name in ("threshold", "gate_threshold", "own_gate_threshold"):
             for value in _values(getattr(self, name)):

@@ -122,7 +122,24 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("plateau_patience", "early_stop", "warmup_epochs", "weight_decay", "gradient_clip"):
+        require(
+            self.samples_per_epoch is None or self.samples_per_epoch >= 1,
+            "training.samples_per_epoch",
+            self.samples_per_epoch,
+            "1 or more, or null for every training slice once",
+        )
+        for name, weight in self.loss.items():
+            require(
+                weight > 0, f"training.loss.{name}", weight, "over 0; leave a loss out that is not wanted"
+            )
+        for name in (
+            "seed",
+            "plateau_patience",
+            "early_stop",
+            "warmup_epochs",
+            "weight_decay",
+            "gradient_clip",
+        ):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         self._check_choices()
         self._check_averages_and_mixes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -59,10 +60,19 @@ def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
+            _check_sums(path)
             return path, torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             warnings.warn(f"{path} cannot be read ({error}); taking the one before", stacklevel=2)
     return None
+
+
+def _check_sums(path: Path) -> None:
+    # torch reads numbers that were altered on the disk as if nothing had happened
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is damaged")
 
 
 def save_weights(folder: Path, weights: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:

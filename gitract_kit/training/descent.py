@@ -76,7 +76,9 @@ class Descent:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["scheduler"])
-        self._scaler.load_state_dict(state["scaler"])
+        # empty where the run has not computed in float16 so far
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
         self._schedule.multiply_rates(self._settings.learning_rate / state["learning_rate"])
 
     def _step(self) -> None:

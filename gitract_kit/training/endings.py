@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from gitract_kit.errors import TrainingError
+from gitract_kit.errors import SettingsError, TrainingError
 from gitract_kit.training.checkpoint import newest_checkpoint
 
 __all__ = ["clear_ending", "where_to_go_on"]
@@ -43,6 +43,13 @@ def clear_ending(folder: Path) -> Iterator[None]:
         raise TrainingError(
             f"the GPU's memory ran out ({_first_line(error)}); lower training.batch_size, and raise "
             f"training.accumulate as much; {where_to_go_on(folder)}"
+        ) from error
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise SettingsError(
+            "batch normalisation has nothing to average over where a batch of one slice comes down to one pixel; "
+            "set training.batch_size to 2 or more a process, or enlarge the input"
         ) from error
     except RuntimeError as error:
         # not by its class, whose import takes seconds that only a compiled run should pay

@@ -110,7 +110,7 @@ def join_processes(device: str | None) -> Iterator[Processes]:
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(torch.device(device or _default_device()))
+        yield Processes(_named_device(device))
         return
     own = _own_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
@@ -128,12 +128,21 @@ def join_processes(device: str | None) -> Iterator[Processes]:
     dist.destroy_process_group()
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _named_device(name: str | None) -> torch.device:
+    gpus = torch.cuda.device_count()
+    try:
+        device = torch.device(name or ("cuda" if gpus else "cpu"))
+    except RuntimeError as error:
+        raise SettingsError(f"{name!r} is no device; name cpu, cuda, or one GPU, say cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise SettingsError(
+            f"--device {name} was asked for, and torch finds {gpus} GPUs here; name another, or cpu"
+        )
+    return device
 
 
 def _own_device(name: str | None) -> torch.device:
-    device = torch.device(name or _default_device())
+    device = _named_device(name)
     if device.type != "cuda":
         return device
     local, found = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from gitract_kit.data.dataset import SliceDataset
+from gitract_kit.data.postprocess import CleanUp, gate_limits
 from gitract_kit.data.prepare import Prepared, adapt_settings, load_prepared
 from gitract_kit.data.sampling import EpochDraws
 from gitract_kit.errors import GitractError, SettingsError, TrainingError
@@ -37,6 +38,7 @@ from gitract_kit.training.loading import create_loader
 from gitract_kit.training.mixing import mix_batch
 from gitract_kit.training.processes import Processes, join_processes
 from gitract_kit.training.record import BEFORE_TRAINING, RunLog, describe_computing, write_record
+from gitract_kit.training.resuming import check_may_go_on
 from gitract_kit.training.validation import Validation, write_oof
 from gitract_kit.versions import package_versions
 
@@ -78,7 +80,7 @@ def train_fold(
     settings = adapt_settings(settings, prepared.layout)
     folder = Path(run) / f"fold_{fold}"
     with join_processes(device) as processes:
-        processes.from_main(lambda: _check_can_start(folder, prepared, fold, resume))
+        processes.from_main(lambda: _check_can_start(folder, prepared, settings, fold, resume))
         log = RunLog(folder if processes.main else None, shown=processes.main)
         try:
             with clear_ending(folder):
@@ -90,9 +92,18 @@ def train_fold(
             raise
 
 
-def _check_can_start(folder: Path, prepared: Prepared, fold: int, resume: bool) -> None:
+def _check_can_start(folder: Path, prepared: Prepared, settings: Settings, fold: int, resume: bool) -> None:
     if fold not in prepared.folds:
         raise SettingsError(f"there is no fold {fold}; the prepared folder has folds {prepared.folds}")
+    held_out = prepared.index[prepared.index["fold"] == fold]
+    if not (held_out[list(prepared.organs)] != "").any(axis=None):
+        raise SettingsError(
+            f"the held-out scans of fold {fold} show no {' and no '.join(prepared.organs)}, so no score can choose "
+            "its weights; prepare with fewer folds or another seed, or train the other folds alone"
+        )
+    # what only the bundle will use: after hours of training it would be late to learn of a wrong name
+    CleanUp(settings.prediction, settings.organs)
+    gate_limits(settings.prediction, settings.organs)
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not resume and found - BEFORE_TRAINING:
         raise SettingsError(f"{folder} already holds a run; go on with --resume, or choose another folder")
@@ -197,10 +208,7 @@ class _Trainer:
 
     def _train_epoch(self) -> float:
         self.forward.train()
-        self.draws.epoch = self.epoch
-        # what a network drops out follows from seed, epoch and process alone, also in a resumed run
-        origin = np.random.SeedSequence([self.settings.training.seed, self.epoch, self.processes.rank])
-        torch.manual_seed(int(origin.generate_state(1)[0]))
+        self._begin_pass()
         total = 0.0
         with tqdm(
             self.loader, desc=f"fold {self.fold} epoch {self.epoch + 1}", disable=not self.progress
@@ -212,6 +220,12 @@ class _Trainer:
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         return total / len(self.loader)
 
+    def _begin_pass(self) -> None:
+        """Let slices, and what a network drops out, follow from seed, epoch and process alone, also after --resume."""
+        self.draws.epoch = self.epoch
+        origin = np.random.SeedSequence([self.settings.training.seed, self.epoch, self.processes.rank])
+        torch.manual_seed(int(origin.generate_state(1)[0]))
+
     def _step(self, images: torch.Tensor, masks: torch.Tensor) -> float:
         """Learn from one batch, of which this process has its share; return the loss of the whole."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
@@ -222,13 +236,16 @@ class _Trainer:
         # of the whole batch in every process: Dice and Lovasz are no means over its samples
         loss = self.loss(self.processes.gather(logits), masks)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} in epoch {self.epoch + 1}; {where_to_go_on(self.folder)} "
-                "and a lower training.learning_rate"
-            )
+        self._require_number(value, "the loss", self.epoch + 1)
         self.descent.add(loss * self.processes.count, self.batch)
         return value
+
+    def _require_number(self, loss: float, name: str, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{name} became {loss} in epoch {epoch}; {where_to_go_on(self.folder)} "
+                "and a lower training.learning_rate"
+            )
 
     def _mix(self, images: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mix this process's ``images`` and the whole batch's ``masks`` with others of the whole batch."""
@@ -252,7 +269,7 @@ class _Trainer:
 
     def _score_swa(self) -> None:
         started = time.monotonic()
-        self.draws.epoch = self.epoch
+        self._begin_pass()
         update_bn(self.loader, self.swa.module, self.device)
         self._score(self.swa.module, self.epoch + 1, math.nan, time.monotonic() - started)
 
@@ -268,6 +285,8 @@ class _Trainer:
     ) -> float:
         overlay = self.folder / "overlays" / f"epoch_{epoch:03d}.png"
         val_loss, score = self.validation.run(network, self.loss, self.device, self.precision, overlay)
+        # the epoch's last step may have ruined the weights: they must be neither kept nor gone on from
+        self._require_number(val_loss, "the held-out loss", epoch)
         # plain numbers: a checkpoint, which is read without unpickling, takes no NumPy scalars
         row = {
             "epoch": epoch,
@@ -300,6 +319,7 @@ class _Trainer:
 
     def _state(self) -> dict[str, Any]:
         return {
+            **self._about(),
             "epoch": self.epoch,
             "history": self.history.rows,
             "network": self.network.state_dict(),
@@ -329,6 +349,7 @@ class _Trainer:
         if found is None:
             return None, None
         path, state = found
+        check_may_go_on(state, self.settings, self.prepared.fingerprint)
         self.log.note(f"going on from {path}")
         return state, read_kept_weights(self.folder)
 

@@ -44,7 +44,7 @@ class Validation:
         for name, logits, inputs in self._logits(network, device, precision):
             truth = self._dataset.masks_true(name)
             target = np.stack([[inputs.geometry.forward_mask(mask) for mask in organs] for organs in truth])
-            losses.append(float(loss(logits, torch.from_numpy(target))))
+            losses.append(_loss_on(device, loss, logits, torch.from_numpy(target)))
             masks = inputs.geometry.inverse(logits.sigmoid().numpy()) >= 0.5
             tables.append(self._rows(name, masks))
             if overlay_path is not None:
@@ -117,6 +117,19 @@ def write_oof(
             np.savez_compressed(temporary, probabilities=np.rint(probabilities * 255).astype(np.uint8))
     with atomic_path(folder / "index.csv") as temporary:
         validation.index.to_csv(temporary, index=False)
+
+
+def _loss_on(
+    device: torch.device,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    logits: torch.Tensor,
+    target: torch.Tensor,
+) -> float:
+    """The loss of a whole scan: Lovasz sorts all its pixels, which a CPU would do for longer than a GPU trains."""
+    try:
+        return float(loss(logits.to(device), target.to(device)))
+    except torch.OutOfMemoryError:
+        return float(loss(logits, target))
 
 
 def _long(table: pd.DataFrame, organs: tuple[str, ...], value: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import torch
 
 from gitract_kit.errors import SettingsError
 from gitract_kit.inference.tta import average_views, count_views, tta_names
+from gitract_kit.settings import TTA_NAMES
 
 
 @pytest.fixture
@@ -67,3 +68,7 @@ def test_unknown_name_says_the_nearest():
 def test_unlike_name_lists_the_known_ones():
     with pytest.raises(SettingsError, match="known are none, hflip, flips, scales"):
         count_views("everything")
+
+
+def test_the_settings_know_the_same_names():
+    assert list(TTA_NAMES) == tta_names()

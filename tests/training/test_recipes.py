@@ -324,6 +324,28 @@ def test_a_resumed_run_ends_as_the_unbroken_one_whatever_the_recipe(
         assert torch.equal(tensor, again[name])
 
 
+def test_an_average_scored_after_resume_is_the_unbroken_one_also_with_dropout(
+    work, small_settings, tmp_path, monkeypatch
+):
+    create = trainer.create_model
+
+    def with_dropout(*arguments, **options):
+        network = create(*arguments, **options)
+        network.decoder.blocks[0].conv1.insert(0, torch.nn.Dropout(0.5))
+        return network
+
+    monkeypatch.setattr(trainer, "create_model", with_dropout)
+    settings = recipe(small_settings, samples_per_epoch=8, epochs=2, swa_epochs=2)
+    train(work, tmp_path, settings)
+    first = (tmp_path / "fold_0" / "metrics.csv").read_text().splitlines()
+    torch.manual_seed(5)
+    train(work, tmp_path, settings, resume=True)
+    again = (tmp_path / "fold_0" / "metrics.csv").read_text().splitlines()
+    # all but the seconds
+    assert len(first) == 4
+    assert [line.rpartition(",")[0] for line in first] == [line.rpartition(",")[0] for line in again]
+
+
 def test_a_run_starts_from_the_weights_of_another(work, run, small_settings, tmp_path, capsys):
     given = run / "fold_0" / "model.safetensors"
     settings = recipe(small_settings, samples_per_epoch=4, epochs=1, learning_rate=1e-12, warmup_epochs=0.0)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -13,7 +14,8 @@ from gitract_kit.data.prepare import load_prepared
 from gitract_kit.errors import SettingsError, TrainingError
 from gitract_kit.models import create_model
 from gitract_kit.settings import settings_from_dict
-from gitract_kit.training import train_fold
+from gitract_kit.training import train_fold, validation
+from gitract_kit.training.endings import clear_ending
 from gitract_kit.training.schedule import cosine_factor
 
 
@@ -106,6 +108,19 @@ def test_a_torn_checkpoint_is_passed_over_and_said_so(run, work, small_settings,
     assert same_weights(run / "fold_0", folder)
 
 
+def test_a_checkpoint_altered_on_the_disk_is_passed_over(run, work, small_settings, tmp_path):
+    shutil.copytree(run / "fold_0", tmp_path / "fold_0")
+    newest = tmp_path / "fold_0" / "checkpoint_0002.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    newest.write_bytes(content)
+
+    with pytest.warns(UserWarning, match=r"checkpoint_0002.pt cannot be read \(.* in it is damaged\)"):
+        train_fold(work, tmp_path, small_settings, 0, resume=True, progress=False)
+
+    assert same_weights(run / "fold_0", tmp_path / "fold_0")
+
+
 def test_only_the_last_two_checkpoints_are_kept(work, small_settings, tmp_path):
     settings = replace(small_settings, training=replace(small_settings.training, epochs=4))
 
@@ -136,6 +151,70 @@ def test_a_loss_that_is_not_finite_ends_the_run(work, small_settings, tmp_path):
         TrainingError, match=r"the loss became .* with --resume and a lower training.learning_rate"
     ):
         train_fold(work, tmp_path, settings, 0, progress=False)
+
+
+def test_weights_that_the_last_step_ruined_are_neither_kept_nor_gone_on_from(work, small_settings, tmp_path):
+    # of one step, so that no other one notices
+    ruinous = replace(
+        small_settings.training,
+        learning_rate=1e30,
+        gradient_clip=0.0,
+        warmup_epochs=0.0,
+        samples_per_epoch=4,
+        ema_decay=0.0,
+    )
+    with pytest.raises(
+        TrainingError, match=r"the held-out loss became nan in epoch 1; no epoch was finished"
+    ):
+        train_fold(work, tmp_path, replace(small_settings, training=ruinous), 0, progress=False)
+    assert not list((tmp_path / "fold_0").glob("checkpoint_*"))
+    assert not (tmp_path / "fold_0" / "model.safetensors").exists()
+
+
+def test_held_out_scans_without_an_organ_are_refused(work, small_settings, tmp_path):
+    shutil.copytree(work, tmp_path / "work")
+    index = pd.read_csv(work / "index.csv", dtype=str, keep_default_na=False)
+    folds = pd.read_csv(work / "folds.csv")
+    cases = folds[folds["fold"] == 0]["case"]
+    index.loc[index["case"].isin(cases), ["large_bowel", "small_bowel", "stomach"]] = ""
+    index.to_csv(tmp_path / "work" / "index.csv", index=False)
+    with pytest.raises(SettingsError, match=r"fold 0 show no large_bowel and no small_bowel and no stomach"):
+        train_fold(tmp_path / "work", tmp_path, small_settings, 0, progress=False)
+
+
+def test_prediction_settings_are_read_before_the_training(work, small_settings, tmp_path):
+    for name in ("threshold", "gate_threshold"):
+        prediction = replace(small_settings.prediction, **{name: {"large_bowl": 0.9}})
+        with pytest.raises(SettingsError, match=f"prediction.{name} names large_bowl"):
+            train_fold(work, tmp_path, replace(small_settings, prediction=prediction), 0, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("foo", "'foo' is no device; name cpu, cuda"), ("cuda:9", "cuda:9 was asked for, and torch finds")],
+)
+def test_a_device_that_is_not_there_is_named(work, small_settings, tmp_path, device, told):
+    with pytest.raises(SettingsError, match=told):
+        train_fold(work, tmp_path, small_settings, 0, device=device, progress=False)
+
+
+def test_one_slice_a_batch_that_cannot_be_normalised_is_said_so(tmp_path):
+    with pytest.raises(SettingsError, match=r"set training.batch_size to 2 or more"), clear_ending(tmp_path):
+        torch.nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1))
+    with pytest.raises(ValueError, match="another"), clear_ending(tmp_path):
+        raise ValueError("another")
+
+
+def test_a_held_out_loss_that_does_not_fit_the_gpu_is_computed_outside():
+    class Elsewhere(torch.Tensor):
+        def to(self, *_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    logits = torch.ones(2, 2).as_subclass(Elsewhere)
+    loss = validation._loss_on(
+        torch.device("cpu"), lambda one, other: (one - other).sum(), logits, torch.zeros(2, 2)
+    )
+    assert loss == 4.0
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine():
