@@ -60,8 +60,9 @@ def prepare(
     """Build ``work`` from the competition folder ``root`` and return it read.
 
     ``layout`` says how the folder is laid out, ``classes`` what its classes are called (`choose_layout`).
-    Folds that are already there are kept, and so are cached scans; ``progress`` may wrap the iterator of scan names
-    (say, tqdm). The file that `load_prepared` looks for is written last.
+    Folds that are already there are kept, and so are cached scans whose pictures were not changed since;
+    ``progress`` may wrap the iterator of scan names (say, tqdm). The file that `load_prepared` looks for is written
+    last.
     """
     work = Path(work)
     chosen = choose_layout(layout, root, classes)

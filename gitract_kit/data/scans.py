@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,9 @@ def iterate_scans(index: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def cache_scans(index: pd.DataFrame, folder: str | Path) -> Iterator[str]:
     """Write every scan of ``index`` to ``folder`` as ``SCAN.npy`` (z, y, x) uint16, yielding its name when it is there.
 
-    A file that is already there is kept: it is written whole or not at all.
+    ``SCAN.json`` beside it names the files that it was made from, with their sizes and times. A cached scan that is
+    already there is kept where those are the same still; else, and where there is no such record, it is decoded again.
+    A scan's file is written whole or not at all.
     """
     folder = Path(folder)
     # a scan a core, and one more: some always wait for the disk
@@ -115,10 +118,14 @@ def cache_scans(index: pd.DataFrame, folder: str | Path) -> Iterator[str]:
 
 
 def _cache_scan(name: str, rows: pd.DataFrame, folder: Path) -> str:
-    path = folder / f"{name}.npy"
-    if path.is_file():
-        return name
+    path, record = folder / f"{name}.npy", folder / f"{name}.json"
     rows = rows.sort_values("slice", kind="stable")
+    # looked at before they are decoded: what is changed meanwhile differs from the record the next time
+    sources = _sources(rows["path"])
+    if path.is_file() and _read_record(record) == sources:
+        return name
+    # the record goes before its scan is replaced and comes after, so that it never stands beside another one's
+    record.unlink(missing_ok=True)
     shape = int(rows.iloc[0]["height"]), int(rows.iloc[0]["width"])
     header = {"descr": "<u2", "fortran_order": False, "shape": (len(rows), *shape)}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -126,7 +133,31 @@ def _cache_scan(name: str, rows: pd.DataFrame, folder: Path) -> str:
         # slice by slice: fresh memory for a whole volume costs a third of what decoding does
         for picture in rows["path"]:
             file.write(np.ascontiguousarray(decode_slice(picture, shape)))
+    # not flushed, which would take as long as the scan of a single picture: half a record only has it decoded again
+    record.write_text(json.dumps({"sources": sources}) + "\n", encoding="utf-8")
     return name
+
+
+def _sources(paths: pd.Series) -> list[list[str | int]]:
+    """Return the name, the size in bytes and the time of change in ns of every file, in order."""
+    # names and no folders: the same data may be mounted elsewhere
+    return [[Path(path).name, *_size_and_time(path)] for path in paths]
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_record(path: Path) -> list[list[str | int]] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # none, or not ours: the scan is decoded again
+        return None
 
 
 def load_cached_scan(rows: pd.DataFrame, folder: str | Path) -> Scan:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 
@@ -41,8 +43,9 @@ def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> tor
     """Return the network: (b, in_channels, H, W) float32 to logits (b, classes, H, W).
 
     H and W are multiples of 32. With ``model.encoder_weights`` None the weights are random; a name is fetched by
-    the libraries, which needs a network; a path ending in ``.safetensors`` is read from the disk. The first
-    convolution is adapted to ``in_channels``. What cannot be made is a `SettingsError`.
+    the libraries, which needs a network; a path ending in ``.safetensors`` is read from the disk, its tensors named
+    as smp's encoder names them or, for ``tu-NAME``, as timm's whole NAME does. The first convolution is adapted to
+    ``in_channels``. What cannot be made is a `SettingsError`.
     """
     architecture = _architecture(model.architecture)
     if model.architecture in _OWN:
@@ -57,9 +60,10 @@ def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> tor
             classes=classes,
             **_depth_arguments(model),
         )
-    except (KeyError, ValueError, RuntimeError) as error:
+    # the last two are how timm refuses an output stride, which DeepLab asks of every encoder
+    except (KeyError, ValueError, RuntimeError, TypeError, AssertionError) as error:
         raise SettingsError(
-            f"{model.architecture} over {model.encoder} cannot be made: {error}; "
+            f"{model.architecture} over {model.encoder} cannot be made: {str(error) or repr(error)}; "
             "see model.architecture, model.encoder, model.encoder_depth and model.decoder_channels"
         ) from error
     except OSError as error:
@@ -67,6 +71,8 @@ def create_model(model: ModelSettings, *, in_channels: int, classes: int) -> tor
             f"model.encoder_weights: {weights!r} cannot be fetched for {model.encoder} ({error}); without a network "
             "give the path of a .safetensors file, or null"
         ) from error
+    if model.architecture == "fpn":
+        _check_pyramid(network.encoder, model)
     if local:
         _load_encoder(network.encoder, Path(weights), in_channels)
     return network
@@ -121,22 +127,58 @@ def _depth_arguments(model: ModelSettings) -> dict[str, object]:
     return {**arguments, "decoder_channels": model.decoder_channels}
 
 
-def _load_encoder(encoder: torch.nn.Module, path: Path, in_channels: int) -> None:
-    """Load the encoder's weights from a safetensors file, its first convolution adapted to ``in_channels``."""
-    if not path.is_file():
+def _check_pyramid(encoder: torch.nn.Module, model: ModelSettings) -> None:
+    # an encoder that begins at a quarter of the input has no channels at half of it, and a pyramid of four levels
+    # reaches up to there unless there are five halvings
+    if 0 in encoder.out_channels[-4:]:
         raise SettingsError(
-            f"model.encoder_weights: no file {path}; mount it, or set null to start from random weights"
+            f"model.encoder_depth is {model.encoder_depth}, and {model.encoder} gives nothing at half of the input's "
+            "size, which fpn then needs; set model.encoder_depth to 5, or take another architecture, say unet"
         )
-    state = load_file(path)
+
+
+def _load_encoder(encoder: torch.nn.Module, path: Path, in_channels: int) -> None:
+    """Load the encoder's weights from a safetensors file, its first convolution adapted to ``in_channels``.
+
+    What the file has beyond the encoder, a classifier or deeper stages, is left out.
+    """
     own = encoder.state_dict()
+    state = {_own_name(name, own): tensor for name, tensor in _read(path).items()}
     for name, tensor in state.items():
         if name in own and tensor.ndim == 4 and tensor.shape[1] == 3 != own[name].shape[1] == in_channels:
             state[name] = adapt_input_conv(in_channels, tensor)
     try:
-        missing, _ = encoder.load_state_dict(state, strict=False)
+        # torch's own method: those of some smp encoders do not return what is missing
+        missing, _ = torch.nn.Module.load_state_dict(encoder, state, strict=False)
     except RuntimeError as error:
-        raise SettingsError(f"model.encoder_weights: {path} is not of this encoder ({error})") from error
+        raise SettingsError(
+            f"model.encoder_weights: {path} is not of this encoder ({error}); give a file of it, or set null"
+        ) from error
     if missing:
         raise SettingsError(
-            f"model.encoder_weights: {path} lacks {len(missing)} tensors, {missing[0]} the first"
+            f"model.encoder_weights: {path} lacks {len(missing)} tensors, {missing[0]} the first; "
+            "give a file of this encoder, or set null"
         )
+
+
+def _own_name(name: str, own: Mapping[str, torch.Tensor]) -> str:
+    """Return what the encoder calls the tensor that its file calls ``name``.
+
+    smp holds timm's network as ``model``. What timm makes of a network for its features calls the parts of the
+    outermost sequences ``stages_0``, not ``stages.0``, or holds the whole network as another ``model``.
+    """
+    renamed = (name, f"model.{name}", f"model.{name.replace('.', '_', 1)}", f"model.model.{name}")
+    return next((one for one in renamed if one in own), name)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise SettingsError(
+            f"model.encoder_weights: no file {path}; mount it, or set null to start from random weights"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise SettingsError(
+            f"model.encoder_weights: {path} is not a whole safetensors file ({error}); fetch it again, or set null"
+        ) from error

@@ -15,7 +15,13 @@ import pandas as pd
 from gitract_kit.data.held_out import predict_rows
 from gitract_kit.data.oof import HeldOutScan, RunOof, common_folds, load_runs
 from gitract_kit.errors import DatasetError, SettingsError
-from gitract_kit.report.contents import Contents, contents_of, settings_of_run
+from gitract_kit.report.contents import (
+    OWN_ARCHITECTURES,
+    Contents,
+    contents_of,
+    network_name,
+    settings_of_run,
+)
 from gitract_kit.report.drawing import Drawing, each_scan, is_chosen, own_drawing, read_drawing
 from gitract_kit.report.scores import Scored, score_variant
 from gitract_kit.settings import Settings, settings_to_dict
@@ -49,8 +55,8 @@ class Model:
 
     @property
     def network(self) -> str:
-        """Architecture and encoder."""
-        return f"{self.settings.model.architecture}, {self.settings.model.encoder}"
+        """Architecture and, where it is a choice, encoder."""
+        return network_name(self.settings.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +134,21 @@ def count_parameters(path: Path) -> float:
 
 
 def differing_settings(models: Sequence[Model]) -> dict[str, list[str]]:
-    """Return each model's value of the settings in which the runs differ, the preset's name apart."""
-    flat = [_flatten(settings_to_dict(model.settings)) for model in models]
+    """Return each model's value of the settings in which the runs differ, the preset's name apart.
+
+    A setting that does not concern a model is ``-`` there, as those of the encoder for an architecture of the kit's.
+    """
+    flat = [_settings_that_count(model.settings) for model in models]
     names = [name for name in dict.fromkeys(key for one in flat for key in one) if name != "preset"]
     values = {name: [str(one.get(name, "-")) for one in flat] for name in names}
     return {name: told for name, told in values.items() if len(set(told)) > 1}
+
+
+def _settings_that_count(settings: Settings) -> dict[str, Any]:
+    flat = _flatten(settings_to_dict(settings))
+    if settings.model.architecture not in OWN_ARCHITECTURES:
+        return flat
+    return {name: value for name, value in flat.items() if not name.startswith("model.encoder")}
 
 
 def _measure(

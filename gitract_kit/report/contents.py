@@ -19,9 +19,20 @@ from gitract_kit.data.overlay import to_gray
 from gitract_kit.data.scans import Scan, decode_scan, intensity_range, load_cached_scan
 from gitract_kit.errors import DatasetError
 from gitract_kit.report.drawing import Drawing, describe_settings, each_scan, is_chosen, read_drawing
-from gitract_kit.settings import IntensitySettings, Settings, settings_from_dict
+from gitract_kit.settings import IntensitySettings, ModelSettings, Settings, settings_from_dict
 
-__all__ = ["Contents", "contents_of", "read_run", "read_submission_and_truth", "settings_of_run"]
+__all__ = [
+    "OWN_ARCHITECTURES",
+    "Contents",
+    "contents_of",
+    "network_name",
+    "read_run",
+    "read_submission_and_truth",
+    "settings_of_run",
+]
+
+OWN_ARCHITECTURES = frozenset({"unet_2015", "resunetplusplus"})
+"""The kit's own architectures, whose encoder is part of them: the settings of encoders do not concern them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +102,12 @@ def settings_of_run(run: RunOof) -> Settings:
     return settings_from_dict(run.abouts[run.folds[0]]["settings"])
 
 
+def network_name(model: ModelSettings) -> str:
+    """Return what a reader calls the network: its architecture and, where that is a choice, its encoder."""
+    own = model.architecture in OWN_ARCHITECTURES
+    return model.architecture if own else f"{model.architecture}, {model.encoder}"
+
+
 def read_submission_and_truth(
     submission: str | Path, truth: str | Path, root: str | Path, split: str = "test"
 ) -> Contents:
@@ -126,7 +143,7 @@ def _run_facts(run: RunOof, settings: Settings, drawing: Drawing) -> dict[str, s
     whose = "chosen by evaluate" if is_chosen(run) else "the run's own settings"
     facts = {
         "Preset": settings.preset,
-        "Network": f"{settings.model.architecture}, {settings.model.encoder}",
+        "Network": network_name(settings.model),
         "Kept epochs": ", ".join(kept),
         "Masks": f"{whose}: {describe_settings(drawing, run.organs)}",
     }

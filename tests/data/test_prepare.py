@@ -1,6 +1,8 @@
 import json
+import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from picture_folders import write_folder
@@ -76,6 +78,22 @@ def test_a_cached_scan_is_the_decoded_one(phantom, work):
         *prepared.index[["height", "width"]].iloc[0],
     )
     assert volume.max() > 255
+
+
+def test_preparing_again_after_a_picture_was_changed_shows_its_new_pixels(phantom, tmp_path):
+    root, work = shutil.copytree(phantom.root, tmp_path / "root"), tmp_path / "work"
+    row = prepare(root, work, n_folds=2).index.iloc[0]
+    changed = work / "scans" / f"{row['scan']}.npy"
+    before = {path: path.stat().st_ino for path in (work / "scans").glob("*.npy")}
+    time = os.stat(row["path"]).st_mtime_ns + 1_000_000_000
+    cv2.imwrite(row["path"], np.full((row["height"], row["width"]), 4321, dtype=np.uint16))
+    os.utime(row["path"], ns=(time, time))
+
+    prepare(root, work, n_folds=2)
+
+    assert (np.load(changed) == 4321).all(axis=(1, 2)).sum() == 1
+    kept = {path for path, inode in before.items() if path.stat().st_ino == inode}
+    assert kept == before.keys() - {changed}
 
 
 def test_what_the_data_decides_stands_in_the_settings_and_comes_back(tmp_path):

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -105,9 +108,88 @@ def test_a_cached_scan_is_mapped_and_equal(index, tmp_path):
 
 def test_a_cached_scan_is_not_decoded_again(index, tmp_path):
     list(cache_scans(index, tmp_path / "cache"))
-    (tmp_path / "1.png").unlink()
+    before = states_of(tmp_path / "cache")
 
     assert list(cache_scans(index, tmp_path / "cache")) == ["case1_day2"]
+
+    assert states_of(tmp_path / "cache") == before
+
+
+def states_of(folder):
+    """A file that is written anew is another one."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def replace_slice(path, value):
+    """Other pixels under the same name, in as many bytes, some time later."""
+    size, time = path.stat().st_size, path.stat().st_mtime_ns
+    write_png(path, np.full((4, 6), value, dtype=np.uint16))
+    assert path.stat().st_size == size
+    os.utime(path, ns=(time, time + 1_000_000_000))
+
+
+def test_a_scan_whose_pictures_were_changed_is_decoded_again(index, tmp_path):
+    list(cache_scans(index, tmp_path / "cache"))
+    replace_slice(tmp_path / "2.png", 2001)
+
+    list(cache_scans(index, tmp_path / "cache"))
+
+    scan = load_cached_scan(index, tmp_path / "cache")
+    assert scan.volume[:, 0, 0].tolist() == [1000, 2001, 3000]
+    before = states_of(tmp_path / "cache")
+    list(cache_scans(index, tmp_path / "cache"))
+    assert states_of(tmp_path / "cache") == before
+
+
+@pytest.mark.parametrize("record", [None, "", "[]", '{"sources": 3}', '{"sources": [["1.png", 7'])
+def test_a_cached_scan_without_a_record_of_its_pictures_is_decoded_again(index, tmp_path, record):
+    cache = tmp_path / "cache"
+    list(cache_scans(index, cache))
+    np.save(cache / "case1_day2.npy", np.zeros((3, 4, 6), dtype=np.uint16))
+    (cache / "case1_day2.json").unlink(missing_ok=True)
+    if record is not None:
+        (cache / "case1_day2.json").write_text(record)
+
+    list(cache_scans(index, cache))
+
+    assert load_cached_scan(index, cache).volume[:, 0, 0].tolist() == [1000, 2000, 3000]
+
+
+def test_data_mounted_elsewhere_are_the_same_data(index, tmp_path):
+    list(cache_scans(index, tmp_path / "cache"))
+    before = states_of(tmp_path / "cache")
+    (tmp_path / "elsewhere").mkdir()
+    for number in (1, 2, 3):
+        (tmp_path / f"{number}.png").rename(tmp_path / "elsewhere" / f"{number}.png")
+    moved = index.assign(path=[str(tmp_path / "elsewhere" / Path(path).name) for path in index["path"]])
+
+    list(cache_scans(moved, tmp_path / "cache"))
+
+    assert states_of(tmp_path / "cache") == before
+
+
+def test_a_cache_that_is_not_brought_to_its_end_has_no_record(index, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    list(cache_scans(index, cache))
+    replace_slice(tmp_path / "2.png", 2001)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    # at the very last moment: the new pixels are in place
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(cache_scans(index, cache))
+
+    assert [path.name for path in cache.iterdir()] == ["case1_day2.npy"]
+
+
+def test_a_picture_that_is_gone_is_named_whatever_the_cache(index, tmp_path):
+    list(cache_scans(index, tmp_path / "cache"))
+    (tmp_path / "1.png").unlink()
+
+    with pytest.raises(ScanError, match=r"1\.png: cannot be read .*; restore the file"):
+        list(cache_scans(index, tmp_path / "cache"))
 
 
 def test_a_scan_that_fails_leaves_no_cache_file(index, tmp_path):

@@ -115,6 +115,34 @@ def test_own_architectures_refuse_encoder_weights():
         )
 
 
+# what torch says of a convolution without inputs
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("depth", [3, 4])
+@pytest.mark.parametrize("encoder", ["tu-convnext_atto", "tu-pvt_v2_b0"])
+def test_fpn_wants_five_halvings_of_an_encoder_that_begins_at_a_quarter(encoder, depth):
+    model = ModelSettings(architecture="fpn", encoder=encoder, encoder_depth=depth)
+
+    with pytest.raises(
+        SettingsError, match=f"encoder_depth is {depth}, and {encoder} .* set model.encoder_depth to 5"
+    ):
+        create_model(model, in_channels=3, classes=2)
+
+
+@pytest.mark.parametrize(("architecture", "depth"), [("fpn", 5), ("upernet", 3), ("upernet", 4)])
+def test_such_an_encoder_serves_fpn_at_five_and_others_at_every_depth(architecture, depth):
+    model = ModelSettings(architecture=architecture, encoder="tu-convnext_atto", encoder_depth=depth)
+
+    assert create_model(model, in_channels=3, classes=2)(torch.rand(2, 3, 64, 64)).shape == (2, 2, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"), [("tu-vgg11", "AssertionError"), ("tu-pvt_v2_b0", "output_stride")]
+)
+def test_an_encoder_that_cannot_keep_its_resolution_is_refused_by_deeplab(encoder, told):
+    with pytest.raises(SettingsError, match=f"deeplabv3plus over {encoder} cannot be made: .*{told}"):
+        create_model(ModelSettings(architecture="deeplabv3plus", encoder=encoder), in_channels=3, classes=2)
+
+
 def test_weights_that_cannot_be_fetched_name_the_way_without_a_network():
     with pytest.raises(
         SettingsError, match=r"cannot be fetched for tu-resnet10t .* path of a .safetensors file"

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -52,6 +53,79 @@ def test_local_encoder_weights_are_loaded_and_their_first_convolution_adapted(tm
     for name in given:
         if name != first:
             assert torch.equal(own[name], given[name])
+
+
+def with_weights(path, **settings):
+    return ModelSettings(architecture="upernet", encoder_weights=str(path), **settings)
+
+
+@pytest.mark.parametrize("depth", [3, 5])
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_b0", "convnext_atto"])
+def test_a_whole_network_of_timm_gives_its_encoder(name, depth, tmp_path):
+    whole = timm.create_model(name, pretrained=False).state_dict()
+    path = tmp_path / "model.safetensors"
+    save_file(whole, path)
+
+    encoder = create_model(
+        with_weights(path, encoder=f"tu-{name}", encoder_depth=depth), in_channels=3, classes=2
+    ).encoder
+
+    own = encoder.state_dict()
+    given = {key.replace(".", "_"): tensor for key, tensor in whole.items()}
+    assert own
+    for key, tensor in own.items():
+        assert torch.equal(tensor, given[key.removeprefix("model.").replace(".", "_")]), key
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
+def test_the_first_convolution_of_timms_network_is_adapted_too(name, tmp_path):
+    whole = timm.create_model(name, pretrained=False).state_dict()
+    path = tmp_path / "model.safetensors"
+    save_file(whole, path)
+
+    own = create_model(
+        with_weights(path, encoder=f"tu-{name}", encoder_depth=3), in_channels=5, classes=2
+    ).encoder.state_dict()
+
+    first, given = next(iter(own.values())), next(iter(whole.values()))
+    expected = given[:, [0, 1, 2, 0, 1]] * 3 / 5
+    torch.testing.assert_close(first, expected)
+
+
+def test_an_encoder_of_smp_takes_its_own_weights(tmp_path):
+    source = create_model(ModelSettings(encoder="resnet18"), in_channels=3, classes=1).encoder.state_dict()
+    save_file(source, tmp_path / "encoder.safetensors")
+
+    own = create_model(
+        with_weights(tmp_path / "encoder.safetensors", encoder="resnet18"),
+        in_channels=3,
+        classes=2,
+    ).encoder.state_dict()
+
+    assert own.keys() == source.keys()
+    assert all(torch.equal(own[name], source[name]) for name in own)
+
+
+def test_a_whole_network_without_a_tensor_is_refused(tmp_path):
+    whole = timm.create_model("resnet10t", pretrained=False).state_dict()
+    del whole["layer1.0.conv1.weight"]
+    save_file(whole, tmp_path / "short.safetensors")
+
+    with pytest.raises(
+        SettingsError, match=r"lacks 1 tensors, model\.layer1\.0\.conv1\.weight the first; give"
+    ):
+        create_model(
+            with_weights(tmp_path / "short.safetensors", encoder="tu-resnet10t"), in_channels=3, classes=3
+        )
+
+
+def test_torn_encoder_weights_are_refused(tmp_path):
+    path = tmp_path / "torn.safetensors"
+    save_file({"conv1.weight": torch.zeros(64)}, path)
+    path.write_bytes(path.read_bytes()[:100])
+
+    with pytest.raises(SettingsError, match=r"torn\.safetensors is not a whole safetensors file .*fetch it"):
+        create_model(with_weights(path, encoder="tu-resnet10t"), in_channels=3, classes=3)
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path):

@@ -22,14 +22,15 @@ from gitract_kit.data.overlay import PALETTE
 from gitract_kit.data.prepare import load_prepared, prepare
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.inference.evaluate import evaluate_runs
-from gitract_kit.models import create_model
+from gitract_kit.models import create_model, factory
 from gitract_kit.models.losses import dice_loss
 from gitract_kit.report.compare import compare_runs
 from gitract_kit.report.compare_table import describe
-from gitract_kit.report.comparison import compare, count_parameters
+from gitract_kit.report.comparison import compare, count_parameters, differing_settings
+from gitract_kit.report.contents import OWN_ARCHITECTURES
 from gitract_kit.report.gallery import _window, draw_gallery
 from gitract_kit.report.html import write_report
-from gitract_kit.settings import PredictionSettings, load_preset, settings_to_dict
+from gitract_kit.settings import PredictionSettings, load_preset, override_settings, settings_to_dict
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,26 @@ def test_the_settings_that_differ_are_listed_and_no_other(compared):
     rows = markdown_rows(text, 1)
     assert rows[1:] == [["model.architecture", "unet", "fpn"], ["training.epochs", "2", "5"]]
     assert Page(compared / "compare.html").tables["differing"] == rows
+
+
+def test_the_reports_own_architectures_are_the_models():
+    assert set(factory._OWN) == OWN_ARCHITECTURES
+
+
+def test_encoders_are_not_told_of_networks_that_take_none(made_run, work, small_settings, tmp_path):
+    runs = []
+    for name, encoder in (("unet_2015", "tu-resnet10t"), ("resunetplusplus", "tu-resnet34")):
+        changes = [f"model.architecture={name}", f"model.encoder={encoder}", "model.encoder_depth=4"]
+        runs.append(write_run(tmp_path / name, work, override_settings(small_settings, changes)))
+
+    own, mixed = compare(runs), compare([made_run, runs[1]])
+
+    assert [model.network for model in own.models] == ["unet_2015", "resunetplusplus"]
+    assert [model.contents.facts["Network"] for model in own.models] == ["unet_2015", "resunetplusplus"]
+    assert differing_settings(own.models) == {"model.architecture": ["unet_2015", "resunetplusplus"]}
+    differing = differing_settings(mixed.models)
+    assert differing["model.architecture"] == ["unet", "resunetplusplus"]
+    assert differing["model.encoder"] == ["tu-resnet10t", "-"]
 
 
 def test_the_page_needs_nothing_beside_it_and_takes_no_name_for_markup(compared):
