@@ -171,7 +171,7 @@ def read_options() -> argparse.Namespace:
         "sample", type=Path, metavar="SAMPLE", help="a competition root: train.csv and train/"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="what is made, kept")
-    parser.add_argument("--variety", choices=VARIETIES, default="wide", help="of the phantom")
+    parser.add_argument("--variety", choices=VARIETIES, default="mixed", help="of the phantom")
     parser.add_argument("--cases", type=int, default=64, help="of the phantom, an eighth held out")
     parser.add_argument("--phantom-samples", type=int, default=10_000)
     parser.add_argument("--real-samples", type=int, default=2_000)

@@ -63,7 +63,7 @@ def _add_phantom(verbs) -> None:
     verb.add_argument("--test-cases", type=int, default=3, help="test cases that training never saw")
     verb.add_argument("--days", type=int, default=2, help="scans a training case")
     verb.add_argument("--slices", type=int, help="slices a scan, instead of 144 and 80")
-    verb.add_argument("--variety", default="usual", help="usual, or wide: scans for weights to start from")
+    verb.add_argument("--variety", default="usual", help="usual; wide, for weights to start from; mixed")
     verb.set_defaults(run=_phantom)
 
 

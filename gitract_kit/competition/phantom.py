@@ -28,7 +28,7 @@ import numpy as np
 
 from gitract_kit.competition.anatomy import ScanSize
 from gitract_kit.competition.layout import ORGANS, UW_MADISON
-from gitract_kit.competition.mr_image import make_scan
+from gitract_kit.competition.mr_image import Scan, make_scan
 from gitract_kit.competition.rle import rle_encode_batch
 from gitract_kit.competition.wide_variety import make_wide_scan
 from gitract_kit.errors import DatasetError, SettingsError
@@ -36,9 +36,16 @@ from gitract_kit.strict import nearest
 
 __all__ = ["REAL_SIZES", "VARIETIES", "PhantomPaths", "write_phantom"]
 
-_MAKERS = {"usual": make_scan, "wide": make_wide_scan}
+
+def _make_mixed_scan(size: ScanSize, seed: int, case: int, day: int) -> Scan:
+    make = make_wide_scan if case % 2 else make_scan
+    return make(size, seed, case, day)
+
+
+_MAKERS = {"usual": make_scan, "wide": make_wide_scan, "mixed": _make_mixed_scan}
 VARIETIES = tuple(_MAKERS)
-"""How much scans differ, the default first: about as real ones do, or far more, for weights to start from."""
+"""How much scans differ, the default first: about as real ones do; far more, for weights to start from; or the cases by
+turns as in the one and the other."""
 
 REAL_SIZES = (
     ScanSize(),

@@ -102,7 +102,7 @@ class _WidePainter(Painter):
     def _draw_gains(self, rng: np.random.Generator) -> np.ndarray:
         """A factor a slice: a slow change along the body, and now and then a jump."""
         count = self.size.slices
-        knots = rng.standard_normal(9) * rng.uniform(0, 0.5)
+        knots = rng.standard_normal(9) * rng.uniform(0, 0.9)
         slow = np.interp(np.linspace(0, 8, count), np.arange(9), knots)
         jumps = rng.uniform(0, 0.25) * rng.standard_normal(count)
         return np.exp(slow + jumps).astype(np.float32)
@@ -160,8 +160,8 @@ class _Flare:
 
 
 def _draw_brightness(rng: np.random.Generator) -> dict[str, float]:
-    """Usual contrasts, stretched, in three of five scans; else inverted ones, or any at all."""
-    kind = rng.choice(["usual", "inverted", "any"], p=[0.6, 0.15, 0.25])
+    """Usual contrasts, stretched, in four of five scans; else inverted ones, or any at all."""
+    kind = rng.choice(["usual", "inverted", "any"], p=[0.8, 0.05, 0.15])
     if kind == "any":
         drawn = {tissue: rng.uniform(0.03, 1.0) for tissue in BRIGHTNESS}
     else:

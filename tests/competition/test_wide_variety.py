@@ -104,3 +104,17 @@ def _organ_columns(scan: Scan) -> float:
 def _gain_steps(scan: Scan) -> float:
     means = scan.image.reshape(len(scan.image), -1).mean(axis=1)
     return np.abs(np.diff(np.log(means + 1))).mean()
+
+
+def test_mixed_cases_are_wide_and_usual_by_turns(tmp_path: Path) -> None:
+    for variety in ("usual", "wide", "mixed"):
+        write_phantom(
+            tmp_path / variety, seed=7, cases=2, days=1, test_cases=1, slices=6, variety=variety, workers=1
+        )
+    slices = {path.name: sorted(path.rglob("train/**/*.png")) for path in tmp_path.iterdir()}
+    first, second = slice(6), slice(6, 12)
+    for kept, cases in (("wide", first), ("usual", second)):
+        assert [path.read_bytes() for path in slices["mixed"][cases]] == [
+            path.read_bytes() for path in slices[kept][cases]
+        ]
+    assert slices["wide"][0].read_bytes() != slices["usual"][0].read_bytes()
