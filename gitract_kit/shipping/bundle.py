@@ -177,6 +177,9 @@ def _read_fold(folder: Path) -> dict[str, Any]:
     missing = [key for key in _RUN_KEYS if key not in about]
     if missing:
         raise BundleError(f"{path}: lacks {', '.join(missing)}; train the fold again with this kit")
+    # it becomes a file's name, and a run may come from anywhere
+    if f"fold_{about['fold']}" != folder.name:
+        raise BundleError(f"{path}: is of fold {about['fold']!r}, not of {folder.name}; copy the run again")
     return {**about, "path": path, "weights": folder / "model.safetensors"}
 
 

@@ -26,6 +26,7 @@ __all__ = ["WheelsError", "install_wheels"]
 
 MANIFEST = "wheels.json"
 LOCK = "requirements.lock"
+INSTALL = "install.py"
 
 
 class WheelsError(RuntimeError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from gitract_kit.errors import BundleError, DatasetError
 from gitract_kit.shipping.dataset import README
-from gitract_kit.shipping.install_wheels import LOCK
+from gitract_kit.shipping.install_wheels import INSTALL, LOCK
 from gitract_kit.shipping.install_wheels import MANIFEST as WHEELS_MANIFEST
 from gitract_kit.shipping.kaggle_metadata import DATASET_METADATA
 from gitract_kit.shipping.manifest import MANIFEST as BUNDLE_MANIFEST
@@ -53,7 +53,7 @@ def verify_folder(folder: str | Path) -> VerifyReport:
         kind, error, listed, own = "bundle", BundleError, _bundle_files(folder), (BUNDLE_MANIFEST,)
     elif (folder / WHEELS_MANIFEST).is_file():
         kind, error, listed = "wheels", DatasetError, _wheel_files(folder)
-        own = (WHEELS_MANIFEST, LOCK, "install.py")
+        own = (WHEELS_MANIFEST,)
     else:
         raise DatasetError(
             f"{folder} holds neither {BUNDLE_MANIFEST} nor {WHEELS_MANIFEST}; give what `gitract bundle` or "
@@ -77,19 +77,14 @@ def _wheel_files(folder: Path) -> dict[str, str]:
     path = folder / WHEELS_MANIFEST
     manifest: Mapping[str, Any] = read_json(path, "write it again with `gitract wheels`")
     try:
-        listed = {entry["file"]: entry["sha256"] for entry in manifest["wheels"]}
-        locked = (folder / LOCK).read_text(encoding="utf-8")
+        wheels = {entry["file"]: entry["sha256"] for entry in manifest["wheels"]}
+        listed = {**wheels, **{name: manifest["files"][name] for name in (LOCK, INSTALL)}}
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{path}: lacks {error}; write it again with `gitract wheels`") from error
-    except OSError as error:
+    if not all(isinstance(value, str) for pair in listed.items() for value in pair):
         raise DatasetError(
-            f"{folder / LOCK}: cannot be read ({error.strerror}); copy the folder again"
-        ) from error
-    for name, digest in listed.items():
-        if digest not in locked:
-            raise DatasetError(
-                f"{folder / LOCK} does not lock {name}; write the folder again with `gitract wheels`"
-            )
+            f"{path}: holds a name or sha256 that is no text; write it again with `gitract wheels`"
+        )
     return listed
 
 

@@ -33,7 +33,7 @@ from gitract_kit.errors import DatasetError, GitractError, SettingsError
 from gitract_kit.files import write_text_atomic
 from gitract_kit.shipping.dataset import write_dataset_files
 from gitract_kit.shipping.image_packages import ImagePackages, read_image_packages
-from gitract_kit.shipping.install_wheels import LOCK, MANIFEST
+from gitract_kit.shipping.install_wheels import INSTALL, LOCK, MANIFEST
 
 __all__ = ["Wheel", "WheelSet", "create_wheels"]
 
@@ -295,6 +295,11 @@ def _pip(*arguments: str) -> None:
 
 
 def _write_about(folder: Path, wheels: Sequence[Wheel], pythons: Sequence[str], image: ImagePackages) -> None:
+    lock = "\n".join(lock_lines(wheels, pythons)) + "\n"
+    install = Path(__file__).with_name("install_wheels.py").read_text(encoding="utf-8")
+    files = {LOCK: lock, INSTALL: install}
+    for name, text in files.items():
+        write_text_atomic(folder / name, text)
     manifest = {
         "format": FORMAT,
         "pythons": list(pythons),
@@ -302,10 +307,9 @@ def _write_about(folder: Path, wheels: Sequence[Wheel], pythons: Sequence[str], 
         "left_to_the_image_unknown": list(_find_assumed(wheels, image)),
         "imports": list(IMPORTS),
         "wheels": [wheel.describe() for wheel in wheels],
+        "files": {name: sha256(text.encode("utf-8")).hexdigest() for name, text in files.items()},
     }
     write_text_atomic(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    write_text_atomic(folder / LOCK, "\n".join(lock_lines(wheels, pythons)) + "\n")
-    shutil.copyfile(Path(__file__).with_name("install_wheels.py"), folder / "install.py")
     held = ", ".join(f"{wheel.name} {wheel.version}" for wheel in wheels)
     write_dataset_files(
         folder,

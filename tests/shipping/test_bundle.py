@@ -275,6 +275,16 @@ def test_run_of_another_format_is_refused(run, tmp_path):
         create_bundle(run, tmp_path / "out")
 
 
+@pytest.mark.parametrize("fold", ["/../../../escaped", 1, "0\n", None])
+def test_fold_that_is_not_the_folders_is_refused_before_a_file_is_named_after_it(run, tmp_path, fold):
+    path = run / "fold_0" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fold": fold}))
+    with pytest.raises(BundleError, match=r"model.json: is of fold .*, not of fold_0; copy the run again"):
+        create_bundle(run, tmp_path / "deep" / "bundle")
+    assert not list(tmp_path.rglob("*escaped*"))
+    assert not list((tmp_path / "deep").rglob("*.safetensors"))
+
+
 def test_run_that_lacks_its_settings_is_refused(run, tmp_path):
     path = run / "fold_0" / "model.json"
     path.write_text('{"format": 1, "fold": 0}')

@@ -45,9 +45,11 @@ def wheels(tmp_path: Path) -> Path:
     (folder / "piece-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 a wheel")
     digest = sha256(b"PK\x03\x04 a wheel").hexdigest()
     entry = {"file": "piece-1.0-py3-none-any.whl", "sha256": digest}
-    (folder / "wheels.json").write_text(json.dumps({"wheels": [entry]}))
-    (folder / "requirements.lock").write_text(f"piece==1.0 --hash=sha256:{digest}\n")
-    (folder / "install.py").touch()
+    beside = {"requirements.lock": f"piece==1.0 --hash=sha256:{digest}\n", "install.py": "install()\n"}
+    for name, text in beside.items():
+        (folder / name).write_text(text)
+    files = {name: sha256(text.encode()).hexdigest() for name, text in beside.items()}
+    (folder / "wheels.json").write_text(json.dumps({"wheels": [entry], "files": files}))
     write_dataset_files(folder, "gitract-wheels", "Made up.")
     return folder
 
@@ -84,19 +86,28 @@ def test_every_fault_of_a_bundle_is_told_at_once(weights):
     assert "notes.txt is not of this folder: remove it" in message
 
 
-def test_altered_and_unlocked_wheels_are_told(wheels):
-    (wheels / "piece-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 another")
-    with pytest.raises(DatasetError, match=r"piece-1\.0-py3-none-any\.whl: its sha256 is"):
+@pytest.mark.parametrize("name", ["piece-1.0-py3-none-any.whl", "requirements.lock", "install.py"])
+def test_an_altered_or_missing_file_of_wheels_is_told(wheels, name):
+    (wheels / name).write_bytes(b"another")
+    with pytest.raises(DatasetError, match=rf"{name}: its sha256 is"):
         verify_folder(wheels)
-    (wheels / "requirements.lock").write_text("piece==1.0\n")
-    with pytest.raises(DatasetError, match=r"requirements\.lock does not lock piece"):
+    (wheels / name).unlink()
+    with pytest.raises(DatasetError, match=rf"{name} is missing: copy it again"):
         verify_folder(wheels)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"wheels": [1]}'])
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"wheels": [1]}', '{"wheels": []}'])
 def test_a_manifest_of_wheels_that_is_none_is_told(wheels, text):
     (wheels / "wheels.json").write_text(text)
     with pytest.raises((BundleError, DatasetError), match=r"wheels\.json: .*write it again"):
+        verify_folder(wheels)
+
+
+def test_a_hash_of_wheels_that_is_no_text_is_told(wheels):
+    manifest = json.loads((wheels / "wheels.json").read_text())
+    manifest["wheels"][0]["sha256"] = None
+    (wheels / "wheels.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=r"holds a name or sha256 that is no text"):
         verify_folder(wheels)
 
 

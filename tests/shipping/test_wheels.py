@@ -170,7 +170,8 @@ def test_a_set_is_a_dataset_as_it_stands(wheels):
     path.write_text(path.read_text().replace("your-kaggle-name", "someone"))
 
     assert check_dataset(wheels).id == "someone/gitract-wheels"
-    assert verify_folder(wheels).files == tuple(sorted(one.name for one in wheels.glob("*.whl")))
+    held = sorted(one.name for one in wheels.glob("*.whl"))
+    assert verify_folder(wheels).files == (*held, "requirements.lock", "install.py")
 
 
 def test_an_old_build_folder_stays_out_of_the_wheel(shared_wheels):
