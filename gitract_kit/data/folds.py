@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,15 @@ def assign_folds(
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     splits = splitter.split(groups, np.tile(held, copies), groups)
     fold_of = {case: fold for fold, (_, rows) in enumerate(splits) for case in groups[rows]}
+    _fill_empty_folds(fold_of, n_folds)
     return pd.DataFrame({"case": cases, "fold": [fold_of[case] for case in cases]})
+
+
+def _fill_empty_folds(fold_of: dict[str, int], n_folds: int) -> None:
+    """Give each fold that the splitter left without a case, as it may where there are few, one of the fullest fold."""
+    for fold in sorted(set(range(n_folds)) - set(fold_of.values())):
+        fullest = Counter(fold_of.values()).most_common(1)[0][0]
+        fold_of[next(case for case, its_fold in fold_of.items() if its_fold == fullest)] = fold
 
 
 def save_folds(folds: pd.DataFrame, path: str | Path) -> None:

@@ -19,6 +19,7 @@ __all__ = ["Fitted", "Point", "fit_settings", "fit_weights", "judge", "simplex_a
 _COARSE = 4  # parts of the simplex's coarse grid
 _FINE_STEPS = (1 / 16, 1 / 8, 3 / 16)
 _MOST_SWEEPS = 20
+_NO_GAIN = 1e-9
 
 Picks = list[int]
 """The choice made for each organ."""
@@ -45,7 +46,8 @@ class Fitted:
     @property
     def kept(self) -> bool:
         """Whether scans that had no part in the choice gain by it."""
-        return self.left_out_total is not None and self.left_out_total > self.own_total
+        # the two are summed in different orders: the last bit of no gain at all must not decide
+        return self.left_out_total is not None and self.left_out_total > self.own_total + _NO_GAIN
 
     def describe(self, name: str, describe_picks: Callable[[Picks], Any]) -> dict[str, Any]:
         """Return all of this for a JSON file; the picks are called ``name``."""

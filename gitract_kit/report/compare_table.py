@@ -137,7 +137,9 @@ def _dice_of(model: Model, organ: str) -> float:
 def _measured(values: Sequence[float], *, lowest: bool = False) -> list[Cell]:
     texts = [_or_dash(value, ".4f", "") for value in values]
     there = [value for value in values if not math.isnan(value)]
-    best = _or_dash((min if lowest else max)(there), ".4f", "") if there else None
+    # one that rightly draws nothing of an organ that nobody has is no worse than one that invents it
+    all_there = len(there) == len(values) > 0
+    best = _or_dash((min if lowest else max)(there), ".4f", "") if all_there else None
     return [Cell(text, best=text == best) for text in texts]
 
 

@@ -133,7 +133,8 @@ def read_submission_and_truth(
         organs=organs,
         index=common.drop(columns=list(organs), errors="ignore").reset_index(drop=True),
         truth=_as_rows(labels, organs, "segmentation"),
-        prediction=rows,
+        # the truth stays whole: a scan is as deep as all its slices, whatever the folder has of them
+        prediction=rows[rows["id"].isin(common["id"])],
         load_gray=lambda scan_rows: _gray(decode_scan(scan_rows), IntensitySettings()),
     )
 
@@ -155,7 +156,16 @@ def _run_facts(run: RunOof, settings: Settings, drawing: Drawing) -> dict[str, s
 def _read_curves(run: Path) -> dict[int, pd.DataFrame]:
     paths = {path.parent.name.removeprefix("fold_"): path for path in run.glob("fold_*/metrics.csv")}
     folds = sorted(int(number) for number in paths if number.isdecimal())
-    return {fold: pd.read_csv(paths[str(fold)]) for fold in folds}
+    return {fold: _read_curve(paths[str(fold)]) for fold in folds}
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} is no table ({error}); delete it, or go on with the run, which writes it"
+        ) from error
 
 
 def _gray(scan: Scan, intensity: IntensitySettings) -> np.ndarray:

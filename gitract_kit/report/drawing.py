@@ -122,7 +122,10 @@ def _read_evaluation(run: RunOof) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(evaluation, dict) or "own" not in evaluation:
+            raise ValueError("it holds no scores of a run's own settings")
+        return evaluation
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path} cannot be read ({error}): write it again with `gitract evaluate`, or delete it"

@@ -16,7 +16,7 @@ __all__ = ["found_settings", "is_about"]
 def is_about(evaluation: Mapping[str, Any], total: float) -> bool:
     """Return whether the evaluation is of the masks that score ``total``, not of an earlier state of the run."""
     told = evaluation.get("chosen", evaluation["own"])["scores"][VARIANTS[0]]["total"]
-    return abs(told - total) < 1e-9
+    return told is not None and abs(told - total) < 1e-9
 
 
 def found_settings(evaluation: Mapping[str, Any]) -> str:
@@ -34,7 +34,11 @@ def _verdict(found: Mapping[str, Any]) -> str:
         return f"{tried}. With one {kind} alone nothing can be left out, so the own settings stay."
     if not found["kept"]:
         return f"{tried}. Scans that had no part in the choice gain nothing by it: the own settings stay."
-    return f"{tried}; kept. The gain to expect elsewhere is that with each {kind} left out of the choice in turn."
+    # the better of two was picked by the very scans that tell of it
+    less = (
+        ", or a little less, as it is the better of two searches" if len(found["left_out_totals"]) > 1 else ""
+    )
+    return f"{tried}; kept. The gain to expect elsewhere is that with each {kind} left out of the choice in turn{less}."
 
 
 def _gain_table(found: Mapping[str, Any]) -> str:

@@ -60,6 +60,14 @@ def test_no_fold_is_empty_however_rare_an_organ_is(cases, data):
     assert set(folds["fold"]) == set(range(n_folds))
 
 
+def test_as_many_folds_as_cases_leave_none_empty():
+    # where the splitter alone leaves fold 2 without a case
+    held = [{"large_bowel"}, {"large_bowel", "small_bowel"}, set(), set(), {"small_bowel"}]
+    for seed in range(20):
+        folds = assign_folds(make_index(*([slice_] for slice_ in held)), 5, seed=seed)
+        assert sorted(folds["fold"]) == [0, 1, 2, 3, 4]
+
+
 def test_organs_are_those_of_the_layout():
     index = pd.DataFrame({"case": ["case1", "case1", "case2", "case3"], "liver": ["1 1", "", "", ""]})
     folds = assign_folds(index, 3, layout=Layout("one", organs=("liver",), competition_slug="liver"))

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from gitract_kit.competition.score_sums import total_of
-from gitract_kit.inference.fitting import fit_settings, fit_weights, judge, simplex_around, simplex_grid
+from gitract_kit.inference.fitting import (
+    Fitted,
+    fit_settings,
+    fit_weights,
+    judge,
+    simplex_around,
+    simplex_grid,
+)
 
 
 def make_table(rng: np.random.Generator, scans: int, organs: int, choices: int) -> np.ndarray:
@@ -140,3 +147,8 @@ def test_equal_weights_stay_where_none_are_better():
     points, found = fit_weights(lambda points: tabulate_peak(points, peak=(0.5, 0.5)), 2, [0, 0, 0, 1, 1, 1])
     assert points[found.picks[0]] == (0.5, 0.5)
     assert not found.kept
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(1e-6, True), (2e-16, False), (0.0, False), (-1e-6, False)])
+def test_the_last_bit_of_no_gain_does_not_decide(gain, kept):
+    assert Fitted([0], 0.9, 0.95, 0.9 + gain, {}).kept is kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 
 import cv2
@@ -25,7 +26,7 @@ from gitract_kit.inference.evaluate import evaluate_runs
 from gitract_kit.models import create_model, factory
 from gitract_kit.models.losses import dice_loss
 from gitract_kit.report.compare import compare_runs
-from gitract_kit.report.compare_table import describe
+from gitract_kit.report.compare_table import _measured, describe
 from gitract_kit.report.comparison import compare, count_parameters, differing_settings
 from gitract_kit.report.contents import OWN_ARCHITECTURES
 from gitract_kit.report.gallery import _window, draw_gallery
@@ -315,3 +316,8 @@ def test_folders_of_pictures_are_reported_and_compared_too(small_settings, tmp_p
     assert "6 slices of 6 scans" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
     page = Page(write_report(runs[0], tmp_path / "report.html"))
     assert page.tables["variants"][1][1].startswith(f"{near:.4f}")
+
+
+def test_who_invents_an_organ_is_not_the_best_at_it():
+    assert [cell.best for cell in _measured([math.nan, 0.0])] == [False, False]
+    assert [cell.best for cell in _measured([0.5, 0.25], lowest=True)] == [False, True]

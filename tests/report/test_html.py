@@ -258,6 +258,17 @@ def test_slices_that_one_table_lacks_are_left_out_and_counted(phantom, blank_sub
     assert "1 slices that only one of the tables has" in page.text
 
 
+def test_scans_that_the_folder_lacks_are_left_out(phantom, blank_submission, tmp_path):
+    root = shutil.copytree(phantom.root, tmp_path / "root")
+    gone = scans_of(
+        Page(write_submission_report(blank_submission, phantom.solution, root, tmp_path / "a.html"))
+    )[0]["name"]
+    shutil.rmtree(root / "test" / gone.partition("_")[0] / gone)
+    page = Page(write_submission_report(blank_submission, phantom.solution, root, tmp_path / "b.html"))
+    assert gone not in [scan["name"] for scan in scans_of(page)]
+    assert [float(row[1]) for row in page.tables["scans"][1:]] == [1.0]
+
+
 def test_a_trained_run_has_a_report(run, tmp_path):
     page = Page(write_report(run, tmp_path / "report.html"))
     assert [row[0] for row in page.tables["scores"][2:]] == ["All scans", "Fold 0", "Fold 1"]
@@ -283,6 +294,21 @@ def test_a_trained_run_has_a_report(run, tmp_path):
             "liver",
         ),
         (lambda run: (run / "prediction.json").write_text('{"treshold": 0.3}'), SettingsError, "threshold"),
+        (
+            lambda run: (run / "fold_1" / "metrics.csv").write_bytes(b""),
+            DatasetError,
+            "metrics.csv is no table",
+        ),
+        (
+            lambda run: (run / "evaluation.json").write_text("{}"),
+            DatasetError,
+            "evaluation.json cannot be read",
+        ),
+        (
+            lambda run: (run / "evaluation.json").write_text("[]"),
+            DatasetError,
+            "evaluation.json cannot be read",
+        ),
         (lambda run: (run / "fold_x").mkdir() or (run / "fold_1").rename(run / "fold_x" / "oof"), None, ""),
     ],
 )
