@@ -6,11 +6,10 @@ SAMPLE is a competition root with two or more whole scans and any number of sing
 network is trained on the others and scored on it: (a) from random weights, (b) from weights trained on the phantom;
 (c) is those weights as they are. (a) and (b) see as many real slices, by recipes that differ in the learning rate
 alone (the preset's, and ``--tuning-rate``), and what the last step left is scored: nothing is chosen on the scan that
-is held out. With few real slices (a) has learnt next to nothing, and the ratio to it says little: give
-``--real-samples 20000`` to see what is left of it. A stage whose result lies in the folder is not repeated: use another
-folder for other options.
+is held out. Two scans and one seed are few: what one of them says alone may be chance. A stage whose result lies in
+the folder is not repeated: use another folder for other options.
 
-About 30 minutes of processor time, so 15 on two idle cores, where the CPU computes in bfloat16; elsewhere give
+About 40 minutes on two idle cores whose CPU computes in bfloat16, most of them on the phantom; elsewhere give
 ``--precision fp32``, and wait three times that.
 """
 
@@ -172,10 +171,10 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="what is made, kept")
     parser.add_argument("--variety", choices=VARIETIES, default="mixed", help="of the phantom")
-    parser.add_argument("--cases", type=int, default=64, help="of the phantom, an eighth held out")
-    parser.add_argument("--phantom-samples", type=int, default=10_000)
-    parser.add_argument("--real-samples", type=int, default=2_000)
-    parser.add_argument("--tuning-rate", type=float, default=1e-3, help="highest learning rate in (b)")
+    parser.add_argument("--cases", type=int, default=96, help="of the phantom, an eighth held out")
+    parser.add_argument("--phantom-samples", type=int, default=50_000)
+    parser.add_argument("--real-samples", type=int, default=6_000)
+    parser.add_argument("--tuning-rate", type=float, default=5e-4, help="highest learning rate in (b)")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every training")
