@@ -85,9 +85,13 @@ def _add_rehearse(verbs) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="what goes wrong on Kaggle, or 'all' of it",
+        help="what goes wrong on Kaggle, or 'all' of it; may be repeated",
     )
-    verb.add_argument("--once", action="store_true", help="the hidden rerun alone, in the mounts of 2026")
+    verb.add_argument(
+        "--once",
+        action="store_true",
+        help="the hidden rerun alone, in the mounts of 2026, as each drill is played anyway",
+    )
     verb.add_argument("--limit-s", type=float, default=9 * 3600.0, help="a notebook's time (default 9 h)")
     verb.add_argument("--memory-gib", type=float, default=30.0, help="a notebook's memory (default 30)")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
@@ -97,18 +101,21 @@ def _add_rehearse(verbs) -> None:
 def _rehearse(options: argparse.Namespace) -> int:
     from gitract_kit.errors import SettingsError
     from gitract_kit.shipping.acts import Act, Limits
-    from gitract_kit.shipping.rehearse import rehearse
+    from gitract_kit.shipping.rehearse import check_new, rehearse
 
     if not (options.bundle or options.output_of):
         raise SettingsError(
             "nothing to predict with: give --bundle DIR, or --output-of DIR of a training kernel"
         )
     limits = Limits(options.limit_s, int(options.memory_gib * 2**30))
+    fresh = options.wheels is not None and not options.fast
     if options.competition is None:
+        # before minutes go into a test set for nothing
+        check_new(options.out / "played")
         options.competition = _make_up_test(options.out / "made-up")
         options.out = options.out / "played"
     if options.drill:
-        return _drill(options, limits)
+        return _drill(options, limits, fresh)
     rehearsal = rehearse(
         options.competition,
         options.bundle or [],
@@ -117,7 +124,7 @@ def _rehearse(options: argparse.Namespace) -> int:
         wheels=options.wheels,
         outputs=options.output_of or [],
         truth=options.truth,
-        fresh=options.wheels is not None and not options.fast,
+        fresh=fresh,
         python=options.python,
         limits=limits,
         acts=[Act("2026", rerun=True)] if options.once else None,
@@ -136,15 +143,15 @@ def _make_up_test(out: Path) -> Path:
     return write_phantom(out, seed=2022, cases=1, days=1, test_cases=3).root
 
 
-def _drill(options: argparse.Namespace, limits) -> int:
-    from gitract_kit.shipping.drills import DRILLS, run_drill
+def _drill(options: argparse.Namespace, limits, fresh: bool) -> int:
+    from gitract_kit.shipping.drills import run_drills
     from gitract_kit.shipping.mounts import Materials
 
     bundles, outputs = tuple(options.bundle or ()), tuple(options.output_of or ())
     materials = Materials(options.competition, bundles, options.kernel, options.wheels, outputs)
     right = True
-    for name in DRILLS if "all" in options.drill else options.drill:
-        report = run_drill(name, materials, options.out / name, limits=limits)
+    how = {"limits": limits, "truth": options.truth, "fresh": fresh, "python": options.python}
+    for report in run_drills(options.drill, materials, options.out, **how, progress=_say):
         print(report, flush=True)
         right &= report.right
     return 0 if right else 1
@@ -227,7 +234,7 @@ def _push_kernel(options: argparse.Namespace) -> None:
     from gitract_kit.errors import PushError
     from gitract_kit.shipping.fold_runs import parse_folds, push_folds
     from gitract_kit.shipping.kaggle import packed_kernel, push_kernel
-    from gitract_kit.shipping.kernel_runs import wait_for_kernel
+    from gitract_kit.shipping.kernel_runs import make_output_folder, wait_for_kernel
 
     if options.output and not options.wait:
         raise PushError("--output collects what a run left, once it is over: give --wait too")
@@ -244,6 +251,9 @@ def _push_kernel(options: argparse.Namespace) -> None:
         ):
             print(pushed)
         return
+    if options.output:
+        # one that cannot be is better known before the run than after it
+        make_output_folder(options.output)
     pushed = push_kernel(options.folder, **how)
     print(pushed)
     if options.wait:

@@ -7,19 +7,21 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.shipping.acts import Act, Limits
+from gitract_kit.shipping.fresh_environment import Interpreter
 from gitract_kit.shipping.install_wheels import MANIFEST as WHEELS_MANIFEST
 from gitract_kit.shipping.manifest import read_manifest
 from gitract_kit.shipping.mounts import Materials
-from gitract_kit.shipping.rehearse import Rehearsal, rehearse
-from gitract_kit.shipping.verdict import read_hidden_test
+from gitract_kit.shipping.rehearse import Rehearsal, check_rehearsal, complete_image, play_acts
+from gitract_kit.shipping.verdict import HiddenTest, read_hidden_test
 
-__all__ = ["DRILLS", "DrillReport", "run_drill"]
+__all__ = ["DRILLS", "WHEEL_DRILLS", "DrillReport", "run_drill", "run_drills"]
 
 
 @dataclass(frozen=True)
@@ -47,35 +49,108 @@ class DrillReport:
         return f"{self.name:<20} {judged}: {self.rehearsal.verdict}"
 
 
-def run_drill(name: str, materials: Materials, out: Path, *, limits: Limits | None = None) -> DrillReport:
+def run_drill(
+    name: str,
+    materials: Materials,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    truth: Path | None = None,
+    fresh: bool = False,
+    python: str | Path | None = None,
+) -> DrillReport:
     """Spoil a copy of ``materials`` as drill ``name`` does, play the hidden rerun on it and judge the verdict.
 
-    The notebook is played in ``out``, which must be new. Drills of the wheels need ``materials.wheels``, or a
-    `DatasetError` says so.
+    The notebook is played in ``out``, which must be new; ``truth``, ``fresh`` and ``python`` are those of `rehearse`.
+    Drills of the wheels need ``materials.wheels``, or a `DatasetError` says so; materials that are at fault before
+    anything is spoilt are what `check_rehearsal` says of them.
     """
+    options = {"limits": limits, "truth": truth, "fresh": fresh, "python": python}
+    (report,) = _run_in({name: out}, materials, out, **options)
+    return report
+
+
+def run_drills(
+    names: Iterable[str],
+    materials: Materials,
+    out: Path,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Iterator[DrillReport]:
+    """Yield what `run_drill` would for each of ``names``, each played in its folder of ``out``.
+
+    ``all`` among them stands for every drill, but those of the wheels where there are none, which ``progress`` is
+    told. Errors are those of `run_drill`, and nothing is played before all drills are known to be possible.
+    """
+    chosen = dict.fromkeys(names)
+    if "all" in chosen:
+        chosen = dict.fromkeys(DRILLS)
+        for name in WHEEL_DRILLS if materials.wheels is None else ():
+            progress(f"{name} is left out: it needs the wheels that `gitract wheels` makes")
+            del chosen[name]
+    yield from _run_in({name: out / name for name in chosen}, materials, out, progress=progress, **options)
+
+
+def _run_in(
+    places: Mapping[str, Path],
+    materials: Materials,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    truth: Path | None = None,
+    fresh: bool = False,
+    python: str | Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[DrillReport]:
+    found = None
+    for name, place in places.items():
+        _check_drill(name, materials)
+        # before anything is spoilt: what a drill does to the wheels is for the notebook to find
+        found = check_rehearsal(materials, place, fresh=fresh, python=python)
+    hidden = read_hidden_test(materials.competition, truth)
+    image = complete_image(found, out, progress)
+    for name, place in places.items():
+        yield _play_drill(name, materials, place, hidden, image, limits)
+
+
+def _check_drill(name: str, materials: Materials) -> None:
     if name not in DRILLS:
         raise SettingsError(f"no drill is called {name!r}; there are {', '.join(DRILLS)}")
-    materials.check()
     if not materials.bundles:
         raise DatasetError("a drill spoils a bundle, and none was given; make one with `gitract bundle`")
+    if name in WHEEL_DRILLS:
+        _require_wheels(materials)
+
+
+def _require_wheels(materials: Materials) -> Path:
+    if materials.wheels is None:
+        raise DatasetError(
+            "a drill of the wheels needs wheels; make them with `gitract wheels` and name them"
+        )
+    return materials.wheels
+
+
+def _play_drill(
+    name: str,
+    materials: Materials,
+    out: Path,
+    hidden: HiddenTest,
+    image: Interpreter | None,
+    limits: Limits | None,
+) -> DrillReport:
     copies = out / "spoilt"
     copies.mkdir(parents=True)
     spoilt = DRILLS[name](materials, copies)
-    rehearsal = rehearse(
-        spoilt.materials.competition,
-        spoilt.materials.bundles,
-        spoilt.materials.kernel,
+    rehearsal = play_acts(
+        [Act("2026", rerun=True)],
+        spoilt.materials,
         out / "played",
-        wheels=spoilt.materials.wheels,
-        outputs=spoilt.materials.outputs,
-        limits=limits,
-        environment=spoilt.environment,
-        acts=[Act("2026", rerun=True)],
         # graded by what the test set was before
-        hidden=dataclasses.replace(
-            read_hidden_test(materials.competition, None),
-            sample=spoilt.materials.competition / "sample_submission.csv",
-        ),
+        dataclasses.replace(hidden, sample=spoilt.materials.competition / "sample_submission.csv"),
+        limits=limits,
+        image=image,
+        environment=spoilt.environment,
     )
     told = str(rehearsal)
     right = rehearsal.scored == spoilt.scored and bool(re.search(spoilt.verdict, told, re.DOTALL))
@@ -106,11 +181,7 @@ def _mistake_the_python(materials: Materials, copies: Path) -> _Spoilt:
 
 
 def _copy_wheels(materials: Materials, copies: Path) -> Path:
-    if materials.wheels is None:
-        raise DatasetError(
-            "a drill of the wheels needs wheels; make them with `gitract wheels` and name them"
-        )
-    return shutil.copytree(materials.wheels, copies / "wheels")
+    return shutil.copytree(_require_wheels(materials), copies / "wheels")
 
 
 def _corrupt_weights(materials: Materials, copies: Path) -> _Spoilt:
@@ -194,3 +265,6 @@ DRILLS: Mapping[str, Callable[[Materials, Path], _Spoilt]] = {
     "time-short": _run_short_of_time,
 }
 """By name; each takes materials and a folder for spoilt copies."""
+
+WHEEL_DRILLS = ("wheel-missing", "wheel-other-python")
+"""Those that cannot be without wheels."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from gitract_kit.errors import GitractError, KaggleError, PushError, SessionLimitError
-from gitract_kit.shipping.kaggle import Pushed, packed_kernel, push_kernel
-from gitract_kit.shipping.kernel_runs import POLL_S, RUN_LIMIT_S, KernelWatch
+from gitract_kit.shipping.kaggle import InvalidSourcesError, Pushed, packed_kernel, push_kernel
+from gitract_kit.shipping.kernel_runs import (
+    FAILED_LOOKS,
+    POLL_S,
+    RUN_LIMIT_S,
+    KernelWatch,
+    make_output_folder,
+    read_kernel_state,
+)
 
 __all__ = ["GPU_SESSIONS", "parse_folds", "push_folds"]
 
@@ -48,13 +55,16 @@ def push_folds(
 
     With ``resume`` each goes on from its own last output. With ``wait`` the next fold is pushed when a session ends,
     and it returns when all runs are complete; ``output`` collects what they left. Without, more than two folds are a
-    `PushError`. All folds are checked before any is pushed. A fold whose run fails does not keep the others back: the
-    `KaggleError` at the end names it. ``say`` is called with a line at each push and each change.
+    `PushError`. All folds are checked before any is pushed, and so is ``output``. A fold whose run fails, or that
+    Kaggle took without one of its sources, does not keep the others back: the `KaggleError` at the end names it.
+    ``say`` is called with a line at each push and each change.
     """
-    _check_folds(folder, folds, owner, resume, wait)
+    kernels = _check_folds(folder, folds, owner, resume, wait)
     push = partial(push_kernel, folder, owner=owner, resume=resume)
     if wait:
-        return _Queue(push, folds, output, poll_s, limit_s, say).run()
+        if output is not None:
+            make_output_folder(output)
+        return _Queue(push, kernels, output, poll_s, limit_s, say).run()
     pushed = []
     for fold in folds:
         pushed.append(push(fold=fold))
@@ -64,7 +74,8 @@ def push_folds(
 
 def _check_folds(
     folder: str | Path, folds: Sequence[int], owner: str | None, resume: bool, wait: bool
-) -> None:
+) -> dict[int, str]:
+    """The kernel of each fold, ``owner/slug``."""
     if not folds or len(set(folds)) != len(folds) or min(folds) < 0:
         raise PushError(f"the folds are {list(folds)}, expected different numbers from 0 on")
     if len(folds) > GPU_SESSIONS and not wait:
@@ -72,9 +83,11 @@ def _check_folds(
             f"{len(folds)} folds, but {GPU_SESSIONS} GPU sessions at a time: give --wait, which pushes the next fold "
             f"when a session ends, or at most {GPU_SESSIONS} folds"
         )
+    kernels = {}
     for fold in folds:
-        with packed_kernel(folder, owner=owner, fold=fold, resume=resume):
-            pass
+        with packed_kernel(folder, owner=owner, fold=fold, resume=resume) as parcel:
+            kernels[fold] = parcel.id
+    return kernels
 
 
 class _Queue:
@@ -83,19 +96,20 @@ class _Queue:
     def __init__(
         self,
         push: Callable[..., Pushed],
-        folds: Sequence[int],
+        kernels: Mapping[int, str],
         output: str | Path | None,
         poll_s: float,
         limit_s: float,
         say: Say,
     ) -> None:
-        self.push, self.output = push, output
+        self.push, self.kernels, self.output = push, kernels, output
         self.poll_s, self.limit_s, self.say = poll_s, limit_s, say
-        self.waiting = list(folds)
+        self.waiting = list(kernels)
         self.running: list[KernelWatch] = []
         self.pushed: list[Pushed] = []
         self.faults: list[str] = []
         self.progress = time.monotonic()
+        self.failed_pushes = 0
 
     def run(self) -> list[Pushed]:
         """Push, look and collect until nothing waits or runs."""
@@ -109,27 +123,61 @@ class _Queue:
         return self.pushed
 
     def _push_what_fits(self) -> None:
-        while self.waiting and len(self.running) < GPU_SESSIONS:
+        while self.waiting and self._sessions() < GPU_SESSIONS:
             try:
                 self._push(self.waiting[0])
             except SessionLimitError as error:
                 # sessions of the account that are not ours, or ours that Kaggle still counts
-                if time.monotonic() - self.progress > self.limit_s:
-                    self._give_up(error)
-                self.say(f"{error} (trying again)")
+                self.failed_pushes = 0
+                self._try_again(error, time.monotonic() - self.progress <= self.limit_s)
+                return
+            except (KaggleError, OSError) as error:
+                # OSError: no room to pack it here
+                self.failed_pushes += 1
+                self._try_again(error, self.failed_pushes < FAILED_LOOKS)
                 return
             except GitractError as error:
                 self._give_up(error)
 
+    def _sessions(self) -> int:
+        """Ours on Kaggle: a run that is over and only to be collected again holds none."""
+        return sum(not watch.state.over for watch in self.running)
+
     def _push(self, fold: int) -> None:
-        pushed = self.push(fold=fold)
-        self.say(f"pushed {pushed}")
+        try:
+            pushed = self._find_arrived(fold) or self.push(fold=fold)
+            self.say(f"pushed {pushed}")
+        except InvalidSourcesError as error:
+            # its run holds a session and leaves a log like any other
+            pushed = error.pushed
+            self.faults.append(str(error))
+            self.say(str(error))
         self.pushed.append(pushed)
         self.running.append(KernelWatch(pushed.id, output=self.output, limit_s=self.limit_s, say=self.say))
         self.waiting.pop(0)
         self.progress = time.monotonic()
+        self.failed_pushes = 0
 
-    def _give_up(self, error: GitractError) -> None:
+    def _find_arrived(self, fold: int) -> Pushed | None:
+        """A push that failed here and arrived all the same: a second one would train the fold twice."""
+        if not self.failed_pushes:
+            return None
+        try:
+            state = read_kernel_state(self.kernels[fold])
+        except PushError:  # Kaggle knows no such kernel
+            return None
+        if state.status not in ("QUEUED", "RUNNING"):
+            return None
+        note = f"Kaggle gave no answer to the push, but the kernel is {state.status}: taken for pushed"
+        return Pushed(state.kernel, f"https://www.kaggle.com/code/{state.kernel}", None, (note,))
+
+    def _try_again(self, error: GitractError | OSError, again: bool) -> None:
+        if again:
+            self.say(f"{error} (trying again)")
+        else:
+            self._give_up(error)
+
+    def _give_up(self, error: GitractError | OSError) -> None:
         """Push no more: the next fold would fare the same. What runs already is still waited for."""
         self.faults.append(f"{error} (folds not pushed: {', '.join(map(str, self.waiting))})")
         self.waiting.clear()

@@ -27,6 +27,7 @@ from gitract_kit.shipping.kernel import put_owner, render_kernel
 from gitract_kit.shipping.preflight import Parcel, check_dataset, check_kernel
 
 __all__ = [
+    "InvalidSourcesError",
     "Pushed",
     "check_submission_request",
     "packed_dataset",
@@ -61,6 +62,14 @@ class Pushed:
         return "\n".join(
             [f"{self.id}{version} {self.url}".rstrip(), *(f"note: {note}" for note in self.notes)]
         )
+
+
+class InvalidSourcesError(PushError):
+    """Kaggle took the kernel without one of its sources: a version runs, and will fail."""
+
+    def __init__(self, message: str, pushed: Pushed) -> None:
+        super().__init__(message)
+        self.pushed = pushed
 
 
 @contextmanager
@@ -145,7 +154,8 @@ def push_kernel(
     """Push the kernel in ``folder``, rendered for ``fold`` where one is given, and return the version that Kaggle runs.
 
     With ``resume`` it mounts its own output, which its last run must have left. A push that Kaggle took without one
-    of the sources is a `PushError` too: the run cannot work. So is the limit of sessions, as a `SessionLimitError`.
+    of the sources is a `PushError` too, an `InvalidSourcesError`: the run cannot work. So is the limit of sessions, as
+    a `SessionLimitError`.
     """
     with packed_kernel(folder, owner=owner, fold=fold, resume=resume) as parcel:
         about = f"kernel {parcel.id}"
@@ -154,10 +164,11 @@ def push_kernel(
         raise refusal(answer["error"], about)
     if not answer.get("versionNumber"):
         raise _not_understood(about, answer)
-    _check_sources(answer, about)
-    return Pushed(
+    pushed = Pushed(
         _kernel_id(answer, parcel), answer.get("url", ""), answer["versionNumber"], _tag_notes(answer)
     )
+    _check_sources(answer, about, pushed)
+    return pushed
 
 
 def push_submission(
@@ -210,12 +221,13 @@ def _find_submission_faults(competition: str, kernel: str, version: int, message
         yield "the message is empty: say in a few words what is submitted"
 
 
-def _check_sources(answer: Mapping[str, Any], about: str) -> None:
+def _check_sources(answer: Mapping[str, Any], about: str, pushed: Pushed) -> None:
     invalid = [f"{kind} {source}" for key, kind in _INVALID_SOURCES.items() for source in answer.get(key, [])]
     if invalid:
-        raise PushError(
-            f"{about}: pushed as version {answer['versionNumber']}, but without {', '.join(invalid)}: its run will "
-            "fail. Push or correct the source (a new dataset takes minutes to be ready), then push the kernel again"
+        raise InvalidSourcesError(
+            f"{about}: pushed as version {pushed.version}, but without {', '.join(invalid)}: its run will "
+            "fail. Push or correct the source (a new dataset takes minutes to be ready), then push the kernel again",
+            pushed,
         )
 
 

@@ -74,7 +74,12 @@ def _without_fold(name: str, joint: str) -> str:
 
 
 def _add_own_output(metadata: dict[str, Any], code: str, path: Path) -> dict[str, Any]:
-    own, sources = str(metadata.get("id")), metadata.get("kernel_sources") or []
+    own, sources = str(metadata.get("id")), metadata.get("kernel_sources", [])
+    if not isinstance(sources, list):
+        raise PushError(
+            f"{path.with_name(KERNEL_METADATA)}: kernel_sources is {sources!r:.80}, expected a list of OWNER/SLUG, "
+            "[] for none"
+        )
     stem = _without_fold(own, "-")
     if stem not in code:
         raise PushError(

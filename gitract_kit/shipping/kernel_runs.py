@@ -9,15 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitract_kit.errors import KaggleError
+from gitract_kit.errors import KaggleError, PushError
 from gitract_kit.shipping.kaggle_client import ask_kaggle
 
 __all__ = [
+    "FAILED_LOOKS",
     "POLL_S",
     "RUN_LIMIT_S",
     "KernelState",
     "KernelWatch",
     "collect_output",
+    "make_output_folder",
     "read_kernel_state",
     "wait_for_dataset",
     "wait_for_kernel",
@@ -27,7 +29,8 @@ RUN_LIMIT_S = 13 * 3600.0
 """How long a run is waited for: the 12 h that Kaggle gives it, and an hour in the queue."""
 POLL_S = 60.0
 OUTPUT_S = 3600.0
-FAILED_LOOKS = 5  # in a row: a wait of hours must outlive a bad minute
+FAILED_LOOKS = 5
+"""In a row, then a wait is given up: one of hours must outlive a bad minute."""
 
 Say = Callable[[str], None]
 
@@ -56,13 +59,33 @@ def read_kernel_state(kernel: str) -> KernelState:
     return KernelState(kernel, answer["status"], answer.get("failureMessage") or "")
 
 
+def make_output_folder(out: str | Path) -> None:
+    """Make the folder that outputs go to. One that cannot be made or written to is a `PushError`."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise PushError(
+            f"{out}: the runs' output cannot go there ({error.strerror}); give another folder with --output"
+        ) from error
+
+
 def collect_output(kernel: str, out: str | Path) -> list[Path]:
     """Download what the kernel's last run left, and its log, into ``out``; return the files, sorted.
 
     Files of the same name are replaced, once all have arrived. Several folds may share one ``out``: each run leaves a
-    folder of its own fold.
+    folder of its own fold. A download that fails and an ``out`` that cannot be written to are a `KaggleError`.
     """
-    out = Path(out)
+    try:
+        return _collect_output(kernel, Path(out))
+    except OSError as error:
+        raise KaggleError(
+            f"output of {kernel}: cannot be put into {out} ({error}); free space there, or mend what else it names"
+        ) from error
+
+
+def _collect_output(kernel: str, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".collecting-", dir=out) as place:
         about = f"output of {kernel}"
@@ -79,7 +102,7 @@ def collect_output(kernel: str, out: str | Path) -> list[Path]:
 
 
 class KernelWatch:
-    """One run looked at again and again: says each change, puts up with some failed looks, collects at the end."""
+    """One run looked at again and again: says each change, collects at the end, puts up with some failures of both."""
 
     def __init__(
         self,
@@ -95,11 +118,14 @@ class KernelWatch:
         self.failed_looks = 0
 
     def finished(self) -> bool:
-        """Look once: whether the run is complete. A run that failed, or takes too long, is a `KaggleError`."""
-        self._look()
+        """Look once: whether the run is complete and its output here.
+
+        A run that failed, or takes too long, is a `KaggleError`; so is an output that does not come.
+        """
+        if not self.state.over:
+            self._look()
         if self.state.over:
-            self._collect()
-            return True
+            return self._collect()
         if time.monotonic() - self.since > self.limit_s:
             raise KaggleError(f"kernel {self.state}, after {self.limit_s / 3600:.1f} h; see {self.page}")
         return False
@@ -122,15 +148,29 @@ class KernelWatch:
             self.say(str(state))
         self.state, self.failed_looks = state, 0
 
-    def _collect(self) -> None:
-        complete = self.state.status == "COMPLETE"
+    def _collect(self) -> bool:
         where = self.page
         if self.output is not None:
-            files = collect_output(self.state.kernel, self.output)
+            try:
+                files = collect_output(self.state.kernel, self.output)
+            except KaggleError as error:
+                self._collect_later(error)
+                return False
             self.say(f"{self.state.kernel}: {len(files)} files in {self.output}")
             where = next((str(file) for file in files if file.suffix == ".log"), self.page)
-        if not complete:
+        if self.state.status != "COMPLETE":
             raise KaggleError(f"kernel {self.state}; the run did not end well: read its log, {where}")
+        return True
+
+    def _collect_later(self, error: KaggleError) -> None:
+        self.failed_looks += 1
+        if self.failed_looks >= FAILED_LOOKS:
+            # the error itself may say to push again, which would repeat a run of hours
+            raise KaggleError(
+                f"kernel {self.state}, but its output is not here: {error}. Kaggle keeps it: once that is mended, "
+                f"`kaggle kernels output {self.state.kernel} -p {self.output}` gets it without another run"
+            ) from error
+        self.say(f"{error} (collecting again)")
 
 
 def wait_for_kernel(

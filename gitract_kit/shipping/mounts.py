@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Materials:
 
 
 def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
-    """Return ``kernel-metadata.json`` of ``kernel``; a `DatasetError` where it is missing or no JSON object."""
+    """Return ``kernel-metadata.json`` of ``kernel``; a `DatasetError` where it cannot be mounted by."""
     path = kernel / "kernel-metadata.json"
     try:
         metadata = read_metadata(kernel, path.name)
@@ -62,9 +62,21 @@ def read_kernel_metadata(kernel: Path) -> dict[str, Any]:
     for key in ("code_file", "competition_sources"):
         if not metadata.get(key):
             raise DatasetError(f"{path} has no {key}; the rehearsal mounts what it lists")
+    _check_kinds(metadata, path)
     if not (kernel / metadata["code_file"]).is_file():
         raise DatasetError(f"{path} names the notebook {metadata['code_file']}, which is not beside it")
     return metadata
+
+
+def _check_kinds(metadata: Mapping[str, Any], path: Path) -> None:
+    if not isinstance(metadata["code_file"], str):
+        raise DatasetError(
+            f"{path}: code_file is {metadata['code_file']!r}, expected the name of the notebook beside it"
+        )
+    for key in ("competition_sources", "dataset_sources", "kernel_sources"):
+        sources = metadata.get(key, [])
+        if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+            raise DatasetError(f"{path}: {key} is {sources!r:.80}, expected a list of names, [] for none")
 
 
 def build_input_tree(place: Path, materials: Materials, layout: str, *, empty_test: bool) -> list[Path]:

@@ -10,6 +10,7 @@ OUT/
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +26,21 @@ from gitract_kit.shipping.fresh_environment import (
     find_interpreter,
 )
 from gitract_kit.shipping.install_wheels import MANIFEST
+from gitract_kit.shipping.kaggle_metadata import KERNEL_METADATA, PLACEHOLDER_OWNER, find_kernel_faults
 from gitract_kit.shipping.manifest import read_json
 from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials, read_kernel_metadata
 from gitract_kit.shipping.verdict import HIDDEN_CASES, ActReport, HiddenTest, judge_act, read_hidden_test
 
-__all__ = ["Limits", "Rehearsal", "default_acts", "rehearse"]
+__all__ = [
+    "Limits",
+    "Rehearsal",
+    "check_new",
+    "check_rehearsal",
+    "complete_image",
+    "default_acts",
+    "play_acts",
+    "rehearse",
+]
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,7 @@ def rehearse(
     fresh: bool = False,
     python: str | Path | None = None,
     limits: Limits | None = None,
-    environment: Mapping[str, str] | None = None,
     acts: Sequence[Act] | None = None,
-    hidden: HiddenTest | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Rehearsal:
     """Execute the notebook of ``kernel`` in every way that Kaggle does, and return what would come of it there.
@@ -118,31 +127,80 @@ def rehearse(
     otherwise in the present one, and what the notebook installs goes to a folder of its own. ``python`` is of the
     fresh ones: a version such as 3.12, for which the image's packages are installed first, from the network, or the
     path of an interpreter that has them. ``out`` must be new.
-    ``acts`` are the hidden rerun and the first save in both mount layouts, unless named; ``hidden`` grades instead of
-    ``competition`` and ``truth``; ``progress`` is told each act as it begins.
+    ``acts`` are the hidden rerun and the first save in both mount layouts, unless named; ``progress`` is told each act
+    as it begins.
 
-    A notebook that fails is no error: the verdict says it. Materials that are not there are a `DatasetError`.
+    A notebook that fails is no error: the verdict says it. What `check_rehearsal` refuses is an error.
     """
     bundles = (bundle,) if isinstance(bundle, Path) else tuple(bundle)
     materials = Materials(competition, bundles, kernel, wheels, tuple(outputs))
+    found = check_rehearsal(materials, out, fresh=fresh, python=python)
+    hidden = read_hidden_test(competition, truth)
+    image = complete_image(found, out, progress)
+    return play_acts(
+        acts or default_acts(), materials, out, hidden, limits=limits, image=image, progress=progress
+    )
+
+
+def check_rehearsal(
+    materials: Materials, out: Path, *, fresh: bool = False, python: str | Path | None = None
+) -> Interpreter | None:
+    """Return the Python of a rehearsal's fresh environments, None where the present environment plays it.
+
+    What a rehearsal could not be played with, or what Kaggle would not take however it went, is an error: a
+    `DatasetError` for materials that are not there, a kernel whose metadata has faults, internet left on say, and an
+    ``out`` that is not new; a `SettingsError` for a Python that is not here or that the wheels are not for.
+    """
     materials.check()
-    read_kernel_metadata(kernel)
-    if fresh and wheels is None:
+    _check_kernel(materials.kernel)
+    if fresh and materials.wheels is None:
         raise DatasetError("a fresh environment lacks the kit: name the wheels that `gitract wheels` made")
     if python is not None and not fresh:
         raise SettingsError("another Python is one of a fresh environment: name wheels, and leave --fast out")
     _check_out(out, materials)
+    if materials.wheels is None:
+        return None
+    found = find_interpreter(sys.executable if python is None else python)
+    _check_python(found, materials.wheels, fresh)
+    return found if fresh else None
+
+
+def complete_image(
+    found: Interpreter | None, out: Path, progress: Callable[[str], None]
+) -> Interpreter | None:
+    """Return ``found`` where it has the image's packages, or is None, else one in ``out`` that they were added to."""
+    if found is None or "torch" in found.packages:
+        return found
+    place = (out / "python" / "image").resolve()
+    progress(f"installing the image's packages for Python {found.version}, several GB, in {place}")
+    return create_image_environment(place, found)
+
+
+def play_acts(
+    acts: Sequence[Act],
+    materials: Materials,
+    out: Path,
+    hidden: HiddenTest,
+    *,
+    limits: Limits | None = None,
+    image: Interpreter | None = None,
+    environment: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Rehearsal:
+    """Play ``acts`` on ``materials`` in ``out``, which `check_rehearsal` has passed, judged by ``hidden``.
+
+    Each is in a fresh environment of ``image``, None takes the present one. ``environment`` is put before the
+    notebook's own.
+    """
     limits = limits or Limits()
-    hidden = hidden or read_hidden_test(competition, truth)
-    image = _find_image(out, python, wheels, progress) if fresh and wheels else None
     reports = []
-    for act in acts or default_acts():
+    for act in acts:
         progress(str(act))
-        own = create_fresh_environment((out / "python" / act.name).resolve(), image) if fresh else None
+        own = create_fresh_environment((out / "python" / act.name).resolve(), image) if image else None
         played = play_act(act, materials, out / act.name, limits, python=own, environment=environment)
         reports.append(judge_act(played, hidden, limits))
     _link_first(out, reports[0])
-    return Rehearsal(tuple(reports), _describe_packages(image, wheels))
+    return Rehearsal(tuple(reports), _describe_packages(image, materials.wheels))
 
 
 def default_acts() -> list[Act]:
@@ -150,9 +208,29 @@ def default_acts() -> list[Act]:
     return [Act(layout, rerun) for rerun in (True, False) for layout in MOUNT_LAYOUTS]
 
 
-def _check_out(out: Path, materials: Materials) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _check_kernel(kernel: Path) -> None:
+    """Raise where Kaggle, or a push, would refuse the kernel; the owner's name is put in when it is pushed."""
+    metadata = json.dumps(read_kernel_metadata(kernel)).replace(f'"{PLACEHOLDER_OWNER}/', '"someone/')
+    faults = find_kernel_faults(json.loads(metadata), trains=False)
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise DatasetError(
+            f"{kernel / KERNEL_METADATA}: a notebook that went well would not have been scored for all that, mend "
+            f"the metadata first:{listed}"
+        )
+
+
+def check_new(out: Path) -> None:
+    """Raise a `DatasetError` where ``out`` cannot be made a new folder."""
+    there = next(path for path in (out, *out.parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise DatasetError(f"{there} is not a folder; give a new one")
+    if there == out and any(out.iterdir()):
         raise DatasetError(f"{out} is not empty; give a new folder or remove it")
+
+
+def _check_out(out: Path, materials: Materials) -> None:
+    check_new(out)
     for folder in materials.folders:
         if out.resolve().is_relative_to(folder.resolve()):
             raise DatasetError(
@@ -164,27 +242,23 @@ def _link_first(out: Path, report: ActReport) -> None:
     (out / "working").symlink_to(Path(report.played.act.name) / "working", target_is_directory=True)
 
 
-def _find_image(
-    out: Path, python: str | Path | None, wheels: Path, progress: Callable[[str], None]
-) -> Interpreter:
-    found = find_interpreter(sys.executable if python is None else python)
-    _check_python(found, wheels)
-    if "torch" in found.packages:
-        return found
-    place = (out / "python" / "image").resolve()
-    progress(f"installing the image's packages for Python {found.version}, several GB, in {place}")
-    return create_image_environment(place, found)
-
-
-def _check_python(found: Interpreter, wheels: Path) -> None:
+def _check_python(found: Interpreter, wheels: Path, fresh: bool) -> None:
     """The notebook would say so too, but here no image is at fault: this machine's Python was never Kaggle's."""
-    manifest = read_json(wheels / MANIFEST, "give the folder that `gitract wheels` wrote")
-    pythons, own = manifest["pythons"], found.version.rpartition(".")[0]
+    pythons, own = _read_pythons(wheels), found.version.rpartition(".")[0]
     if own not in pythons:
+        another = f"--python {pythons[-1]}" + ("" if fresh else " without --fast")
         raise SettingsError(
             f"{found.path} is Python {own}, the wheels of {wheels} are for {', '.join(pythons)}: rehearse with one of "
-            f"these, --python {pythons[-1]}, or leave the wheels out and install nothing"
+            f"these, {another}, or leave the wheels out and install nothing"
         )
+
+
+def _read_pythons(wheels: Path) -> list[str]:
+    remedy = "give the folder that `gitract wheels` wrote"
+    pythons = read_json(wheels / MANIFEST, remedy).get("pythons")
+    if not isinstance(pythons, list) or not pythons or not all(isinstance(one, str) for one in pythons):
+        raise DatasetError(f"{wheels / MANIFEST} does not list the Pythons it is for; {remedy}")
+    return pythons
 
 
 def _describe_packages(image: Interpreter | None, wheels: Path | None) -> str:

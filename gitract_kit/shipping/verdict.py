@@ -47,7 +47,7 @@ class ActReport:
     score: float | None
     """Of a hidden rerun whose truth is known."""
     record: Mapping[str, Any]
-    """``run.json`` of the prediction, or nothing."""
+    """``run.json`` of the prediction, or nothing where there is none of the kit's."""
 
     @property
     def remarks(self) -> list[str]:
@@ -89,9 +89,37 @@ def judge_act(played: Played, hidden: HiddenTest, limits: Limits) -> ActReport:
             score = _grade(played, hidden)
         except (SubmissionError, DatasetError) as error:
             fault = f"Submission Scoring Error: {error}"
-    record = played.working / "run.json"
-    about = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    return ActReport(played, fault, score, about)
+    return ActReport(played, fault, score, _read_record(played.working / "run.json"))
+
+
+def _read_record(path: Path) -> Mapping[str, Any]:
+    """What the kit's prediction left; a file of the notebook's own under that name counts as none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if _is_record(record) else {}
+
+
+def _is_record(value: Any) -> bool:
+    match value:
+        case {"seconds": int() | float(), "scans": list(scans), "faults": list(faults)}:
+            return all(map(_is_scan, scans)) and all(map(_is_fault, faults))
+    return False
+
+
+def _is_scan(value: Any) -> bool:
+    match value:
+        case {"slices": int(), "done": str()}:
+            return True
+    return False
+
+
+def _is_fault(value: Any) -> bool:
+    match value:
+        case {"scan": str() | None, "message": str()}:
+            return True
+    return False
 
 
 def _notebook_fault(played: Played, limits: Limits) -> str | None:

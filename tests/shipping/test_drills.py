@@ -14,7 +14,7 @@ import pytest
 from gitract_kit.cli import main
 from gitract_kit.errors import DatasetError, SettingsError
 from gitract_kit.shipping import fresh_environment, install_wheels
-from gitract_kit.shipping.drills import DRILLS, run_drill
+from gitract_kit.shipping.drills import DRILLS, WHEEL_DRILLS, run_drill
 from gitract_kit.shipping.fresh_environment import (
     Interpreter,
     create_fresh_environment,
@@ -41,6 +41,27 @@ def wheels(tmp_path: Path) -> Path:
     (folder / "wheels.json").write_text(json.dumps(manifest))
     shutil.copyfile(install_wheels.__file__, folder / "install.py")
     return folder
+
+
+@pytest.fixture
+def other_wheels(wheels) -> Path:
+    """The set, for Pythons that this is none of."""
+    manifest = json.loads((wheels / "wheels.json").read_text())
+    (wheels / "wheels.json").write_text(json.dumps({**manifest, "pythons": ["3.8", "3.9"]}))
+    return wheels
+
+
+@pytest.fixture
+def played(monkeypatch) -> list[SimpleNamespace]:
+    """What drills would have played, each judged as scored; no notebook is executed."""
+    seen: list[SimpleNamespace] = []
+
+    def play_acts(acts, materials, out, hidden, **options):
+        seen.append(SimpleNamespace(name=out.parent.name, hidden=hidden, **options))
+        return SimpleNamespace(scored=True, verdict="would have been scored")
+
+    monkeypatch.setattr("gitract_kit.shipping.drills.play_acts", play_acts)
+    return seen
 
 
 @pytest.mark.slow
@@ -134,11 +155,89 @@ def test_the_images_packages_are_asked_for_in_the_images_versions(tmp_path, monk
     assert "numpy>=2.0,<2.2" in constraints
 
 
-def test_wheels_for_other_pythons_are_not_rehearsed_on_this_one(phantom, bundle, wheels, tmp_path):
-    manifest = json.loads((wheels / "wheels.json").read_text())
-    (wheels / "wheels.json").write_text(json.dumps({**manifest, "pythons": ["3.8", "3.9"]}))
-    with pytest.raises(SettingsError, match=r"are for 3\.8, 3\.9: rehearse with one of these, --python 3\.9"):
-        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", wheels=wheels, fresh=True)
+def test_wheels_for_other_pythons_are_not_rehearsed_on_this_one(phantom, bundle, other_wheels, tmp_path):
+    with pytest.raises(
+        SettingsError, match=r"are for 3\.8, 3\.9: rehearse with one of these, --python 3\.9, or"
+    ):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", wheels=other_wheels, fresh=True)
+
+
+def test_wheels_for_other_pythons_are_not_put_beside_the_present_packages(
+    phantom, bundle, other_wheels, tmp_path
+):
+    advice = r"are for 3\.8, 3\.9: .* --python 3\.9 without --fast, or leave the wheels out"
+    with pytest.raises(SettingsError, match=advice):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", wheels=other_wheels)
+    with pytest.raises(SettingsError, match=advice):
+        run_drill(
+            "weights-corrupted", Materials(phantom.root, (bundle,), KERNEL, other_wheels), tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_wheels_that_do_not_say_what_they_are_for_are_refused(phantom, bundle, wheels, tmp_path):
+    (wheels / "wheels.json").write_text('{"pythons": "3.13"}')
+    with pytest.raises(DatasetError, match=r"wheels\.json does not list the Pythons it is for"):
+        rehearse(phantom.root, bundle, KERNEL, tmp_path / "out", wheels=wheels)
+
+
+def test_drills_are_played_on_the_python_and_by_the_truth_that_were_named(
+    phantom, bundle, other_wheels, played, monkeypatch, tmp_path
+):
+    made = Interpreter(tmp_path / "made", "3.9.0", ())
+    monkeypatch.setattr(
+        "gitract_kit.shipping.rehearse.find_interpreter",
+        lambda wanted: Interpreter(Path("/somewhere/python3.9"), f"{wanted}.0", ()),
+    )
+    installed = []
+    monkeypatch.setattr(
+        "gitract_kit.shipping.rehearse.create_image_environment",
+        lambda place, python: installed.append(python.version) or made,
+    )
+    truth = tmp_path / "empty.csv"
+    rows = [row.rpartition(",")[0] + ",\n" for row in phantom.solution.read_text().splitlines()[1:]]
+    truth.write_text("id,class,segmentation\n" + "".join(rows))
+    names = ("sample-reordered", "wheel-other-python", "sample-reordered")
+    main(
+        ["rehearse", str(phantom.root), "--bundle", str(bundle), "--wheels", str(other_wheels)]
+        + ["--python", "3.9", "--truth", str(truth), "-o", str(tmp_path / "out")]
+        + [option for name in names for option in ("--drill", name)]
+    )
+
+    assert [one.name for one in played] == ["sample-reordered", "wheel-other-python"]
+    assert all(one.image is made for one in played)
+    # several GB: once for all drills
+    assert installed == ["3.9.0"]
+    assert all(not one.hidden.truth["segmentation"].any() for one in played)
+
+
+def test_all_drills_without_wheels_are_all_but_those_of_the_wheels(phantom, bundle, played, tmp_path, capsys):
+    command = ["rehearse", str(phantom.root), "--bundle", str(bundle), "--drill", "all"]
+    main([*command, "-o", str(tmp_path / "out")])
+
+    assert [one.name for one in played] == [name for name in DRILLS if name not in WHEEL_DRILLS]
+    assert all(one.image is None for one in played)
+    told = capsys.readouterr().err
+    for name in WHEEL_DRILLS:
+        assert f"{name} is left out: it needs the wheels that `gitract wheels` makes" in told
+
+
+def test_a_drill_into_a_folder_in_use_is_refused_and_nothing_is_played(
+    phantom, bundle, played, tmp_path, capsys
+):
+    command = ["rehearse", str(phantom.root), "--bundle", str(bundle), "-o", str(tmp_path / "out"), "--drill"]
+    main([*command, "time-short"])
+    assert main([*command, "test-empty", "--drill", "time-short"]) == 2
+
+    assert f"{tmp_path / 'out' / 'time-short'} is not empty; give a new folder" in capsys.readouterr().err
+    assert [one.name for one in played] == ["time-short"]
+
+
+def test_no_test_set_is_made_up_where_it_could_not_be_played(bundle, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("gitract_kit.competition.phantom.write_phantom", lambda *_, **__: pytest.fail("made"))
+    (tmp_path / "file").touch()
+    assert main(["rehearse", "--bundle", str(bundle), "-o", str(tmp_path / "file")]) == 2
+    assert "file is not a folder; give a new one" in capsys.readouterr().err
 
 
 def test_another_python_needs_a_fresh_environment(phantom, bundle, tmp_path):

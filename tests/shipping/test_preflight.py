@@ -252,6 +252,15 @@ def test_an_owner_takes_nobodys_place(tmp_path: Path, owner: str, words: str):
         render_kernel(write_kernel(tmp_path / "kernel"), tmp_path / "out", owner=owner)
 
 
+@pytest.mark.parametrize("sources", [1, None, "alice/gitract-inference"])
+def test_a_kernels_own_output_joins_a_list_of_sources(tmp_path: Path, sources: object):
+    folder = write_kernel(tmp_path / "kernel", "EARLIER = 'alice/gitract-inference'", kernel_sources=sources)
+    with pytest.raises(
+        PushError, match=r"kernel-metadata\.json: kernel_sources is .*, expected a list of OWNER"
+    ):
+        render_kernel(folder, tmp_path / "out", resume=True)
+
+
 def test_a_sound_dataset_passes_and_says_what_would_go(tmp_path: Path):
     folder = write_dataset(tmp_path / "weights")
     (folder / "wheel-1-py3-none-any.whl").write_bytes(zipped(a=b"1"))

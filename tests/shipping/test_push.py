@@ -20,7 +20,7 @@ from gitract_kit.errors import GitractError, KaggleError, PushError, SessionLimi
 from gitract_kit.shipping import kaggle as pushing
 from gitract_kit.shipping import kaggle_client, kernel_runs
 from gitract_kit.shipping.fold_runs import push_folds
-from gitract_kit.shipping.kaggle import push_dataset, push_kernel, push_submission
+from gitract_kit.shipping.kaggle import InvalidSourcesError, push_dataset, push_kernel, push_submission
 from gitract_kit.shipping.kaggle_metadata import write_dataset_metadata
 from gitract_kit.shipping.kernel_runs import (
     collect_output,
@@ -263,7 +263,7 @@ SOURCES = {
         (
             200,
             SOURCES,
-            PushError,
+            InvalidSourcesError,
             "version 4, but without dataset alice/gitract-weights, kernel alice/gone-kernel",
         ),
         (200, {"error": "The requested title is already in use"}, PushError, "choose another slug and title"),
@@ -440,11 +440,14 @@ def test_output_that_reaches_out_of_its_folder_is_refused(client_says: Callable[
 class Account:
     """Kaggle without its client or a clock: two sessions, and runs that end when they have been looked at twice."""
 
-    def __init__(self, fails: str = "", others: int = 0) -> None:
+    def __init__(self, fails: str = "", others: int = 0, without: str = "") -> None:
         self.running: dict[str, int] = {}
+        self.taken: list[str] = []
         self.ended: list[str] = []
-        self.most, self.fails, self.others = 0, fails, others
-        self.bad_looks = 0
+        self.most, self.fails, self.others, self.without = 0, fails, others, without
+        self.bad_looks = self.bad_pushes = self.bad_outputs = 0
+        self.lost_answer = ""
+        self.bad: Exception = KaggleError("no connection to Kaggle")
 
     def ask(self, method: str, about: str, **arguments: Any) -> dict[str, Any]:
         return getattr(self, method)(**arguments)
@@ -453,12 +456,21 @@ class Account:
         if len(self.running) + self.others >= 2:
             self.others = 0
             return SESSIONS
-        metadata = json.loads((Path(folder) / "kernel-metadata.json").read_text())
-        self.running[metadata["id"]] = 0
+        if self.taken and self.bad_pushes:
+            self.bad_pushes -= 1
+            raise self.bad
+        kernel = json.loads((Path(folder) / "kernel-metadata.json").read_text())["id"]
+        self.running[kernel] = 0
+        self.taken.append(kernel)
         self.most = max(self.most, len(self.running))
-        return {"ref": f"/code/{metadata['id']}", "versionNumber": 1, "url": ""}
+        if kernel == self.lost_answer:
+            raise KaggleError("no answer from Kaggle; it may have arrived all the same")
+        invalid = {"invalidKernelSources": [kernel]} if kernel == self.without else {}
+        return {"ref": f"/code/{kernel}", "versionNumber": 1, "url": "", **invalid}
 
     def kernel_status(self, kernel: str) -> dict[str, Any]:
+        if kernel not in self.running:
+            raise PushError("no such thing on Kaggle")
         if self.bad_looks:
             self.bad_looks -= 1
             raise KaggleError("Kaggle itself failed (502)")
@@ -470,6 +482,9 @@ class Account:
         return {"status": "ERROR" if kernel == self.fails else "COMPLETE", "failureMessage": None}
 
     def kernel_output(self, kernel: str, folder: str, timeout_s: float) -> dict[str, Any]:
+        if self.bad_outputs:
+            self.bad_outputs -= 1
+            raise self.bad
         (Path(folder) / f"{kernel[-1]}.txt").write_text(kernel)
         return {"files": [f"{kernel[-1]}.txt"]}
 
@@ -510,6 +525,96 @@ def test_a_fold_that_fails_does_not_keep_the_others_back(
         push_folds(KERNELS / "train", range(4), owner="alice", wait=True, output=tmp_path, poll_s=0)
     assert sorted(account.ended) == FOLDS[:4]
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_an_output_folder_that_cannot_be_is_refused_before_any_fold_goes(
+    open_account: Callable[..., Account], tmp_path: Path, below: str
+):
+    account = open_account()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PushError, match=r"output cannot go there .+; give another folder with --output"):
+        push_folds(
+            KERNELS / "train", [0], owner="alice", wait=True, output=tmp_path / "file" / below, poll_s=0
+        )
+    assert account.taken == []
+
+
+FULL_DISK = OSError(28, "No space left on device")
+ONE_BAD_MINUTE = KaggleError("no connection to Kaggle")
+
+
+@pytest.mark.parametrize("bad", [FULL_DISK, ONE_BAD_MINUTE])
+@pytest.mark.parametrize("times", [4, 5])
+def test_an_output_that_does_not_come_is_asked_for_again(
+    open_account: Callable[..., Account], tmp_path: Path, bad: Exception, times: int
+):
+    account = open_account()
+    account.bad, account.bad_outputs = bad, times
+    said: list[str] = []
+    how = {"owner": "alice", "wait": True, "output": tmp_path, "poll_s": 0, "say": said.append}
+    if times == 4:
+        push_folds(KERNELS / "train", [0], **how)
+        assert (tmp_path / "0.txt").read_text() == FOLDS[0]
+        assert sum("(collecting again)" in line for line in said) == 4
+    else:
+        with pytest.raises(KaggleError, match=f"its output is not here: .*{re.escape(str(bad))}") as failed:
+            push_folds(KERNELS / "train", [0], **how)
+        assert f"kernel {FOLDS[0]} COMPLETE" in str(failed.value)
+        assert f"`kaggle kernels output {FOLDS[0]} -p {tmp_path}`" in str(failed.value)
+
+
+def test_a_run_to_be_collected_again_holds_no_session(open_account: Callable[..., Account], tmp_path: Path):
+    account = open_account()
+    account.bad_outputs = 8  # four for each of the first two folds
+    push_folds(KERNELS / "train", range(5), owner="alice", wait=True, output=tmp_path, poll_s=0)
+    assert account.ended == FOLDS
+    assert account.most == 2
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("bad", [FULL_DISK, ONE_BAD_MINUTE])
+@pytest.mark.parametrize("times", [4, 5])
+def test_a_push_that_fails_is_tried_again_before_folds_are_given_up(
+    open_account: Callable[..., Account], bad: Exception, times: int
+):
+    account = open_account()
+    account.bad, account.bad_pushes = bad, times
+    said: list[str] = []
+    how = {"owner": "alice", "wait": True, "poll_s": 0, "say": said.append}
+    if times == 4:
+        pushed = push_folds(KERNELS / "train", range(4), **how)
+        assert [one.id for one in pushed] == account.ended == FOLDS[:4]
+    else:
+        with pytest.raises(KaggleError, match=f"{re.escape(str(bad))} .folds not pushed: 1, 2, 3"):
+            push_folds(KERNELS / "train", range(4), **how)
+        assert account.ended == FOLDS[:1]
+    assert sum("(trying again)" in line for line in said) == 4
+
+
+def test_a_push_that_arrived_without_an_answer_is_not_made_twice(open_account: Callable[..., Account]):
+    account = open_account()
+    account.lost_answer = FOLDS[1]
+    pushed = push_folds(KERNELS / "train", range(3), owner="alice", wait=True, poll_s=0)
+    assert account.taken == [one.id for one in pushed] == FOLDS[:3]
+    assert "the kernel is RUNNING: taken for pushed" in str(pushed[1])
+
+
+def test_a_fold_that_kaggle_took_without_a_source_is_told_as_pushed_and_the_others_go_on(
+    open_account: Callable[..., Account], tmp_path: Path
+):
+    account = open_account(without=FOLDS[1], fails=FOLDS[1])
+    said: list[str] = []
+    with pytest.raises(KaggleError) as failed:
+        push_folds(
+            KERNELS / "train", range(4), owner="alice", wait=True, output=tmp_path, poll_s=0, say=said.append
+        )
+    told = f"kernel {FOLDS[1]}: pushed as version 1, but without kernel {FOLDS[1]}"
+    assert told in str(failed.value)
+    assert "not pushed" not in str(failed.value)
+    assert any(line.startswith(told) for line in said)
+    assert sorted(account.ended) == FOLDS[:4]
+    assert len(list(tmp_path.iterdir())) == 4  # the log of the run at fault, too
 
 
 @pytest.mark.parametrize("bad_looks", [4, 5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import nbformat
 import pytest
 
 from gitract_kit.errors import DatasetError
-from gitract_kit.shipping.acts import Act, Limits
-from gitract_kit.shipping.mounts import MOUNT_LAYOUTS
-from gitract_kit.shipping.rehearse import default_acts, rehearse
-from gitract_kit.shipping.sandbox import namespace_command, run_watched
+from gitract_kit.shipping.acts import Act, Limits, Played
+from gitract_kit.shipping.mounts import MOUNT_LAYOUTS, Materials
+from gitract_kit.shipping.rehearse import check_rehearsal, default_acts, rehearse
+from gitract_kit.shipping.sandbox import WatchedRun, namespace_command, run_watched
+from gitract_kit.shipping.verdict import judge_act, read_hidden_test
 
 SLUG = "uw-madison-gi-tract-image-segmentation"
+MISSING = object()
 RERUN = Act("2026", rerun=True)
 COPY_SAMPLE = f"""import os, shutil
 root = os.environ["GITRACT_INPUT"] + "/competitions/{SLUG}"
@@ -36,11 +39,17 @@ def make_kernel(tmp_path: Path):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         nbformat.write(notebook, kernel / "made-up.ipynb")
         metadata = {
+            "id": "your-kaggle-name/made-up-kernel",
+            "title": "made-up kernel",
             "code_file": "made-up.ipynb",
+            "language": "python",
+            "kernel_type": "notebook",
+            "enable_internet": False,
             "competition_sources": [SLUG],
             "dataset_sources": ["me/weights", "me/wheels"],
             **changes,
         }
+        metadata = {key: value for key, value in metadata.items() if value is not MISSING}
         (kernel / "kernel-metadata.json").write_text(json.dumps(metadata))
         return kernel
 
@@ -243,6 +252,14 @@ def test_a_folder_in_use_is_refused(phantom, weights, make_kernel, tmp_path):
         rehearse(phantom.root, weights, make_kernel("pass"), tmp_path / "out")
 
 
+def test_a_file_where_the_folder_would_go_is_refused(phantom, weights, make_kernel, tmp_path):
+    (tmp_path / "file").touch()
+    kernel = make_kernel("pass")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(DatasetError, match=r"file is not a folder; give a new one"):
+            rehearse(phantom.root, weights, kernel, out)
+
+
 def test_a_folder_inside_the_input_is_refused(phantom, weights, make_kernel):
     with pytest.raises(DatasetError, match=r"is inside .*, which is mounted read-only"):
         rehearse(phantom.root, weights, make_kernel("pass"), weights / "out")
@@ -266,6 +283,56 @@ def test_a_kernel_without_metadata_is_refused(phantom, weights, tmp_path):
     (tmp_path / "kernel" / "kernel-metadata.json").write_text("[]")
     with pytest.raises(DatasetError, match=r"holds a list, expected a JSON object"):
         rehearse(phantom.root, weights, tmp_path / "kernel", tmp_path / "out")
+
+
+KERNEL_FAULTS = {
+    "internet on": ({"enable_internet": True}, "enable_internet is true, but the competition takes"),
+    "internet not stated": ({"enable_internet": MISSING}, "enable_internet is missing, which means ON"),
+    "an id of none": ({"id": "made-up-kernel"}, "id is 'made-up-kernel', expected 'OWNER/SLUG'"),
+    "code file": ({"code_file": 1}, "code_file is 1, expected the name of the notebook"),
+    "datasets": ({"dataset_sources": None}, "dataset_sources is None, expected a list"),
+    "kernels": ({"kernel_sources": None}, "kernel_sources is None, expected a list"),
+    "competition": ({"competition_sources": 1}, "competition_sources is 1, expected a list"),
+    "competition's items": ({"competition_sources": [1]}, r"competition_sources is \[1\], expected a list"),
+}
+
+
+@pytest.mark.parametrize("fault", KERNEL_FAULTS)
+def test_a_kernel_that_kaggle_would_not_take_is_refused_before_it_is_played(
+    fault, phantom, weights, make_kernel, tmp_path
+):
+    changes, message = KERNEL_FAULTS[fault]
+    with pytest.raises(DatasetError, match=rf"kernel-metadata\.json: (?s:.*){message}"):
+        rehearse(phantom.root, weights, make_kernel("pass", **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_placeholder_owner_is_no_fault_of_a_rehearsal(phantom, weights, make_kernel, tmp_path):
+    kernel = make_kernel("pass", dataset_sources=["your-kaggle-name/weights"])
+    assert check_rehearsal(Materials(phantom.root, (weights,), kernel), tmp_path / "out") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1, 2]",
+        "{half",
+        "\udcff",
+        '{"scans": 1}',
+        '{"seconds": 1, "scans": [1], "faults": []}',
+        "[" * 100_000,
+    ],
+    ids=["a list", "no JSON", "no text", "other keys", "other scans", "too deep"],
+)
+def test_a_run_json_of_the_notebooks_own_counts_as_none(content, phantom, tmp_path):
+    played = Played(RERUN, tmp_path, WatchedRun(0, None, 1.0, None, ""), None, (), True, True)
+    played.working.mkdir()
+    shutil.copyfile(phantom.root / "sample_submission.csv", played.submission)
+    (played.working / "run.json").write_bytes(content.encode(errors="surrogateescape"))
+    report = judge_act(played, read_hidden_test(phantom.root, None), Limits())
+
+    assert report.fault is None
+    assert (report.record, report.remarks, report.hidden_seconds) == ({}, [], None)
 
 
 @pytest.mark.skipif(not namespace_command(), reason="the system lets us have no network namespace")
