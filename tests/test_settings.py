@@ -54,7 +54,10 @@ def test_assignments_change_what_they_name():
         ("training.samples_per_epoch=-1", "training.samples_per_epoch is -1; it must be 1 or more, or null"),
         ("training.seed=-1", "training.seed is -1; it must be 0 or more"),
         ("training.loss={bce: 1, dice: -1}", "training.loss.dice is -1.0; it must be over 0"),
-        ("prediction.tta=nonsense", "prediction.tta is 'nonsense'; it must be one of none, hflip, flips, scales"),
+        (
+            "prediction.tta=nonsense",
+            "prediction.tta is 'nonsense'; it must be one of none, hflip, flips, scales",
+        ),
         ("training.epochs", "write it as key=value"),
         ("training.loss={bce: heavy}", r"training.loss.bce: expected float, found 'heavy'"),
         ("window.slices=4", "window.slices is 4; it must be an odd number"),
