@@ -8,11 +8,10 @@ from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 
 from gitract_kit.errors import SettingsError
+from gitract_kit.models.initial import read_weights
 from gitract_kit.models.resunetplusplus import ResUNetPlusPlus
 from gitract_kit.models.unet_2015 import UNet2015
 from gitract_kit.settings import ModelSettings
@@ -143,7 +142,8 @@ def _load_encoder(encoder: torch.nn.Module, path: Path, in_channels: int) -> Non
     What the file has beyond the encoder, a classifier or deeper stages, is left out.
     """
     own = encoder.state_dict()
-    state = {_own_name(name, own): tensor for name, tensor in _read(path).items()}
+    given = read_weights(path, "model.encoder_weights", "mount it, or set null to start from random weights")
+    state = {_own_name(name, own): tensor for name, tensor in given.items()}
     for name, tensor in state.items():
         if name in own and tensor.ndim == 4 and tensor.shape[1] == 3 != own[name].shape[1] == in_channels:
             state[name] = adapt_input_conv(in_channels, tensor)
@@ -169,16 +169,3 @@ def _own_name(name: str, own: Mapping[str, torch.Tensor]) -> str:
     """
     renamed = (name, f"model.{name}", f"model.{name.replace('.', '_', 1)}", f"model.model.{name}")
     return next((one for one in renamed if one in own), name)
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise SettingsError(
-            f"model.encoder_weights: no file {path}; mount it, or set null to start from random weights"
-        )
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise SettingsError(
-            f"model.encoder_weights: {path} is not a whole safetensors file ({error}); fetch it again, or set null"
-        ) from error

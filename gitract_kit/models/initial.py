@@ -1,4 +1,4 @@
-"""The weights of another run as a start."""
+"""Weights as a start: those of another run, and what any file of weights is read by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from gitract_kit.errors import SettingsError
 
-__all__ = ["load_initial_weights"]
+__all__ = ["load_initial_weights", "read_weights"]
 
 
 def load_initial_weights(network: torch.nn.Module, path: str | Path) -> list[str]:
@@ -21,7 +21,8 @@ def load_initial_weights(network: torch.nn.Module, path: str | Path) -> list[str
     fitting weight is a `SettingsError`.
     """
     path, own = Path(path), network.state_dict()
-    given = _read(path)
+    remedy = "give the model.safetensors of another run, or set null"
+    given = read_weights(path, "model.initial_weights", remedy)
     fitting = {name: tensor for name, tensor in given.items() if _shape(own, name) == tensor.shape}
     if not any(tensor.ndim for tensor in fitting.values()):
         raise SettingsError(
@@ -32,16 +33,18 @@ def load_initial_weights(network: torch.nn.Module, path: str | Path) -> list[str
     return [_describe(name, own, given) for name in own if name not in fitting]
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, setting: str, remedy: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file that ``setting`` names; ``remedy`` says what to do where it is absent.
+
+    A file that is absent or torn is a `SettingsError`.
+    """
     if not path.is_file():
-        raise SettingsError(
-            f"model.initial_weights: no file {path}; give the model.safetensors of another run, or set null"
-        )
+        raise SettingsError(f"{setting}: no file {path}; {remedy}")
     try:
         return load_file(path)
     except SafetensorError as error:
         raise SettingsError(
-            f"model.initial_weights: {path} is not a whole safetensors file ({error})"
+            f"{setting}: {path} is not a whole safetensors file ({error}); fetch it again, or set null"
         ) from error
 
 
